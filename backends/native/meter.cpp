@@ -1,0 +1,1 @@
+extern "C" int lowtide_meter_placeholder() { return 0; }

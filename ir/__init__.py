@@ -1,0 +1,28 @@
+"""The graph IR: ops, tensors, aliases, liveness. It knows no file format and no solver."""
+
+from lowtide.ir.accounting import Accounting
+from lowtide.ir.graph import Graph
+from lowtide.ir.liveness import Buffer, Step, Timeline, simulate
+from lowtide.ir.op import InPlace, Op, Traits
+from lowtide.ir.tensor import Alias, Role, Tensor, Use
+from lowtide.ir.text import parse, print_graph
+from lowtide.ir.verify import verify
+
+__all__ = [
+    "Accounting",
+    "Alias",
+    "Buffer",
+    "Graph",
+    "InPlace",
+    "Op",
+    "Role",
+    "Step",
+    "Tensor",
+    "Timeline",
+    "Traits",
+    "Use",
+    "parse",
+    "print_graph",
+    "simulate",
+    "verify",
+]
