@@ -1,0 +1,1 @@
+"""Plans back to ONNX models that run."""

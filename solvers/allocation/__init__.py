@@ -1,0 +1,1 @@
+"""Offset allocation: problem, solvers, checker."""

@@ -1,0 +1,1 @@
+"""Scheduling: problem, solvers, checker."""
