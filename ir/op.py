@@ -85,7 +85,7 @@ class Op:
         outputs: tuple[Tensor, ...],
         *,
         attributes: Mapping[str, Attribute] | None = None,
-        traits: Traits = Traits(),  # noqa: B008 - frozen
+        traits: Traits = Traits(),
         in_place: tuple[InPlace, ...] = (),
         flops: int = 0,
         cost: float | None = None,

@@ -101,8 +101,9 @@ class _Reader:
         while position < len(text):
             match = _TOKEN.match(text, position)
             if match is None or match.lastgroup is None:
-                line = text.count("\n", 0, position) + 1
-                raise InputError(f"text IR, line {line}: cannot read `{text[position:][:20]}`")
+                rest = text[position:].lstrip()
+                line = text.count("\n", 0, len(text) - len(rest)) + 1
+                raise InputError(f"text IR, line {line}: cannot read `{rest[:20]}`")
             line = text.count("\n", 0, match.start(match.lastgroup)) + 1
             self.tokens.append((match.lastgroup, match.group(match.lastgroup), line))
             position = match.end()
