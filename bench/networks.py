@@ -1,9 +1,11 @@
 """Branching networks as ONNX models, made from a seed: where the execution order matters most.
 
-- RandWire: Xie et al., "Exploring Randomly Wired Neural Networks for Image Recognition" (ICCV 2019).
-  Watts-Strogatz WS(n, k, p) graphs, edges from lower to higher index; a node sums its inputs, applies
-  ReLU, a separable convolution and batch normalisation. Deviation: the sum is not weighted.
-- NASNet-like: Zoph et al., "Learning Transferable Architectures" (CVPR 2018), normal cells NASNet-A.
+- RandWire: Xie et al., "Exploring Randomly Wired Neural Networks for Image Recognition" (ICCV
+  2019). Watts-Strogatz WS(n, k, p) graphs, edges from lower to higher index; a node sums its
+  inputs, applies ReLU, a separable convolution and batch normalisation. Deviation: the sum is not
+  weighted.
+- NASNet-like: Zoph et al., "Learning Transferable Architectures" (CVPR 2018), normal cells
+  NASNet-A.
 - DARTS-like: Liu et al., "DARTS" (ICLR 2019), normal cells of the published genotype DARTS_V2.
 
 All weights are random with a fixed seed, so every build of a network is the same model.

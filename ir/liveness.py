@@ -92,8 +92,9 @@ class _Live:
 def simulate(graph: Graph, accounting: Accounting, order: Sequence[Op] | None = None) -> Timeline:
     """Execute `graph` in `order` (its own by default) and count the live bytes. O(n + uses).
 
-    Views cost nothing and keep their base alive; an input that nobody reads costs nothing. A result may overwrite an operand of the same size
-    that has no later reader and is neither an input, a constant nor an output of the graph.
+    Views cost nothing and keep their base alive; an input that nobody reads costs nothing. A result
+    may overwrite an operand of the same size that has no later reader and is neither an input, a
+    constant nor an output of the graph.
 
     Raises:
         PlanError: the order is not a permutation of the ops, or breaks a dependency.

@@ -38,9 +38,9 @@ _TRAITS = ("pinned", "random", "view", "commutes")
 def print_graph(graph: Graph) -> str:
     """The graph as text; `parse` gives an equal graph back."""
     lines = [f"graph {json.dumps(graph.name)} {{"]
-    for tensor in graph.tensors:
-        if tensor.producer is None:
-            lines.append(f"  {_reference(tensor)} = {tensor.role} {_type(tensor)}")
+    lines.extend(
+        f"  {_reference(t)} = {t.role} {_type(t)}" for t in graph.tensors if t.producer is None
+    )
     lines.extend("  " + _op_line(op) for op in graph.ops)
     lines.append("  return " + ", ".join(_reference(t) for t in graph.outputs))
     lines.append("}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lowtide.solvers.allocation.check import check
@@ -23,7 +24,7 @@ __all__ = ["Allocate", "arena_problem"]
 def arena_problem(timeline: Timeline, alignment: int) -> AllocationProblem:
     """One block per live buffer and one per op's workspace, in steps of the sequence.
 
-    A block is named after the first storage root in its buffer; workspace after its op, behind a `~`.
+    A block is named after the first storage root in its buffer; workspace after its op, with `~`.
     """
     blocks = [
         Block(buffer.tensors[0].name, buffer.start, buffer.stop, buffer.nbytes)
@@ -70,7 +71,7 @@ class Allocate:
             roots = buffer.tensors
             for tensor in roots:
                 offsets[tensor.name] = at.get(roots[0].name, 0)
-            for older, newer in zip(roots, roots[1:], strict=False):
+            for older, newer in pairwise(roots):
                 if newer.producer is not None:
                     pairs.append(InPlacePair(newer.producer.name, newer.name, older.name))
         return state.with_plan(

@@ -106,7 +106,7 @@ def _in_place(
     index_of: dict[Tensor, int],
     handed_out: set[Tensor],
 ) -> tuple[InPlace, ...]:
-    """The in-place candidates that can ever apply, in the simulator's order: by output, then listed."""
+    """The in-place candidates that can ever apply, in the simulator's order."""
     found: list[InPlace] = []
     for op in ops:
         for position, result in enumerate(op.outputs):

@@ -45,7 +45,7 @@ class PeakOp:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is said about one run; see DESIGN of `lowtide.report/1` in docs/formats.md."""
+    """Everything that is said about one run; docs/formats.md explains every field."""
 
     model: Mapping[str, object]
     target: str
@@ -187,7 +187,7 @@ class Report:
 
 
 def _saved(before: int, after: int) -> str:
-    if before == 0 or before == after:
+    if before in (0, after):
         return "0 %"
     return f"{100 * (before - after) / before:.1f} % ({before / max(after, 1):.2f}x)"
 

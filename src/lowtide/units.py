@@ -28,7 +28,7 @@ def parse_bytes(text: str) -> int:
     number, letter, unit = match.groups()
     factor = _FACTORS[letter.lower()]
     if letter and (unit or "").lower() == "b":
-        factor = 1000 ** "kmgt".index(letter.lower()) * 1000
+        factor = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}[letter.lower()]
     whole, _, fraction = number.partition(".")
     size = int(whole + fraction) * factor // 10 ** len(fraction)
     if size <= 0:
@@ -54,11 +54,7 @@ def format_bytes(count: int | None) -> str:
     """A size for people, exact in bytes below 10 KiB: `3.75 MiB`."""
     if count is None:
         return "-"
-    value, unit = float(count), "B"
     if abs(count) < 10 * 1024:
         return f"{count:,} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        value /= 1024
-        if abs(value) < 1024:
-            break
-    return f"{value:,.2f} {unit}"
+    power = min((abs(count).bit_length() - 1) // 10, 4)
+    return f"{count / 1024**power:,.2f} {'KMGT'[power - 1]}iB"

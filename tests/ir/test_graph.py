@@ -22,7 +22,7 @@ def chain() -> Graph:
 def test_uses_and_consumers_are_ordered_and_distinct() -> None:
     graph = chain()
     a = graph.tensor("a")
-    assert [(u.op.name, u.index) for u in a.uses] == [("second", 0), ("second", 1)]
+    assert [(u.op.name, u.position) for u in a.uses] == [("second", 0), ("second", 1)]
     assert [op.name for op in a.consumers] == ["second"]
     verify(graph)
 

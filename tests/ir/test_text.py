@@ -12,8 +12,8 @@ from tests.strategies import graphs
 GOLDEN = """\
 graph "net" {
   %x = input float32[1,3,8,8]
-  %w = constant float32[4,3,3,3]
-  conv: (%a float32[1,4,8,8]) = onnx.Conv(%x, %w, _) {group = 1, pads = [1, 1], auto = "SAME"} workspace(64) flops(9)
+  %w = constant float32[4,3]
+  conv: (%a float32[1,4,8,8]) = o.C(%x, %w, _) {g = 1, pads = [1, 1], a = "S"} workspace(6) flops(9)
   "odd name": (%"b c" float32[1,4,8,8]) = onnx.Relu(%a) pinned in_place(0<-0)
   view: (%c float32[256] alias %"b c"+0) = onnx.Reshape(%"b c") view
   both: (%d int4[3], %e opaque[] bytes(7)) = onnx.Split(%c)
@@ -27,9 +27,9 @@ def test_golden() -> None:
     verify(graph)
     assert print_graph(graph) == GOLDEN
     conv, odd = graph.op("conv"), graph.op("odd name")
-    assert conv.attributes == {"group": 1, "pads": (1, 1), "auto": "SAME"}
+    assert conv.attributes == {"g": 1, "pads": (1, 1), "a": "S"}
     assert conv.inputs[2] is None
-    assert conv.workspace_bytes == 64
+    assert conv.workspace_bytes == 6
     assert odd.traits.pinned
     assert graph.tensor("c").storage is graph.tensor("b c")
     assert graph.tensor("e").nbytes == 7

@@ -1,8 +1,8 @@
 """The command line: `optimize` and `lowtide`.
 
-Reports go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 internal error, 2 usage or
-unreadable input, 3 budget proven infeasible, 4 budget not met and not proven, 5 verification failed
-(nothing written); 130 interrupted before there was a plan.
+Reports go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 internal error, 2 usage
+or unreadable input, 3 budget proven infeasible, 4 budget not met and not proven, 5 verification
+failed (nothing written); 130 interrupted before there was a plan.
 """
 
 from __future__ import annotations

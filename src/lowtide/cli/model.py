@@ -120,7 +120,7 @@ def analyze(
     as_json: Json = False,
     threads: Threads = None,
 ) -> None:
-    """Show the peak, the ops and tensors that make it, and what a better order needs. Writes nothing."""
+    """Show the peak, what makes it, and what a better order needs. Writes nothing."""
     from lowtide import optimizer
 
     with show() as progress:

@@ -43,4 +43,4 @@ def show() -> Iterator[Progress]:
     from rich.console import Console
 
     with Console(stderr=True).status("") as status:
-        yield Progress(lambda text: status.update(text))
+        yield Progress(status.update)
