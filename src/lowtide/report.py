@@ -65,6 +65,7 @@ class Report:
     output: str | None = None
     order: Mapping[str, object] = field(default_factory=dict[str, object])
     session: str = ""
+    peak_ops_before: tuple[PeakOp, ...] = ()
     timeline_bytes: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -163,9 +164,9 @@ class Report:
         from rich.markup import escape
         from rich.table import Table
 
-        for peak in self.peak_ops[:3]:
+        for peak in (self.peak_ops_before or self.peak_ops)[:2]:
             table = Table(
-                title=f"live at the peak, while {escape(peak.op)} runs",
+                title=f"live at the peak of the source order, while {escape(peak.op)} runs",
                 box=None,
                 pad_edge=False,
                 header_style="dim",
