@@ -8,7 +8,9 @@
 // A session asks its allocator for the same sizes in the same sequence on every run, as long as it
 // runs the same graph on the same shapes on one thread of control. Whatever does not follow the
 // plan (another size, a block that outlives its run, an allocation outside any run) goes to the
-// heap, so that a stale plan costs memory, never correctness.
+// heap, so that a stale plan costs memory, never correctness. While a block of the arena is still
+// held after its run, no further run uses the arena. Recorded runs map large blocks one by one and
+// give them back at once: their footprint is the liveness peak too, only slower.
 //
 // ONNX Runtime hands its C API to a custom-op library; that is the door: RegisterCustomOps adds no
 // op, it registers the allocator with the environment. Runs are serialised by the Python side.
@@ -38,6 +40,7 @@ constexpr int kDeviceAllocator = 0;
 constexpr int kMemTypeDefault = 0;
 constexpr int kLogWarning = 2;
 constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kMapFrom = std::size_t{1} << 16;
 
 struct OrtApiBase {
   const void* const* (*get_api)(std::uint32_t version);
@@ -116,12 +119,15 @@ class Arena : public OrtAllocator {
     clock_ = 0;
   }
 
-  void begin_replay(const Plan* plan) {
+  // False when a block of an earlier run still lives in the arena: this run then uses the heap.
+  bool begin_replay(const Plan* plan) {
     const std::lock_guard lock(mutex_);
+    if (lent_ != 0) return false;
     mode_ = Mode::kReplay;
     plan_ = plan;
     next_ = 0;
     missed_ = 0;
+    return true;
   }
 
   // Ends the run; returns how many allocations did not follow the plan.
@@ -140,10 +146,11 @@ class Arena : public OrtAllocator {
     return events_.size();
   }
 
-  // Makes room for `height` bytes; shrinks and grows between runs only. False when out of memory.
+  // Makes room for `height` bytes, between runs only. False when out of memory or still lent.
   bool reserve(std::uint64_t height) {
     const std::lock_guard lock(mutex_);
     if (height <= height_) return true;
+    if (lent_ != 0) return false;
     void* block = mmap(nullptr, height, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED) return false;
     if (base_ != nullptr) munmap(base_, height_);
@@ -158,6 +165,13 @@ class Arena : public OrtAllocator {
   static void* heap(std::size_t size) {
     void* block = nullptr;
     return posix_memalign(&block, kAlignment, size) == 0 ? block : nullptr;
+  }
+
+  void* map(std::size_t size) {
+    void* block = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return nullptr;
+    mapped_[block] = size;
+    return block;
   }
 
   static void* allocate(OrtAllocator* self, std::size_t size) {
@@ -175,13 +189,17 @@ class Arena : public OrtAllocator {
     if (mode_ == Mode::kReplay) {
       const std::size_t k = next_++;
       if (k < plan_->sizes.size() && plan_->sizes[k] == size) {
-        if (plan_->offsets[k] >= 0) return base_ + plan_->offsets[k];
+        if (plan_->offsets[k] >= 0) {
+          ++lent_;
+          return base_ + plan_->offsets[k];
+        }
       } else {
         ++missed_;
         next_ = plan_->sizes.size() + 1;  // what follows is not the recorded sequence any more
       }
     }
-    void* block = heap(size);
+    const bool large = mode_ == Mode::kRecord && size >= kMapFrom;
+    void* block = large ? map(size) : heap(size);
     if (mode_ == Mode::kRecord && block != nullptr) {
       live_[block] = events_.size();
       events_.push_back({size, ++clock_, 0});
@@ -192,14 +210,22 @@ class Arena : public OrtAllocator {
   void release(void* block) {
     const std::lock_guard lock(mutex_);
     auto* at = static_cast<std::byte*>(block);
-    if (base_ != nullptr && at >= base_ && at < base_ + height_) return;
+    if (base_ != nullptr && at >= base_ && at < base_ + height_) {
+      --lent_;
+      return;
+    }
     if (mode_ == Mode::kRecord) {
       if (const auto found = live_.find(block); found != live_.end()) {
         events_[found->second].died = ++clock_;
         live_.erase(found);
       }
     }
-    std::free(block);
+    if (const auto found = mapped_.find(block); found != mapped_.end()) {
+      munmap(block, found->second);
+      mapped_.erase(found);
+    } else {
+      std::free(block);
+    }
   }
 
   std::mutex mutex_;
@@ -208,11 +234,13 @@ class Arena : public OrtAllocator {
   const void* info_ = nullptr;
   Mode mode_ = Mode::kIdle;
   std::vector<Event> events_;
-  std::unordered_map<void*, std::size_t> live_;
+  std::unordered_map<void*, std::size_t> live_;    // block -> its event, while recording
+  std::unordered_map<void*, std::size_t> mapped_;  // block -> its size
   std::uint64_t clock_ = 0;
   const Plan* plan_ = nullptr;
   std::size_t next_ = 0;
   std::uint64_t missed_ = 0;
+  std::uint64_t lent_ = 0;  // blocks of the arena that are in use
   std::byte* base_ = nullptr;
   std::uint64_t height_ = 0;
 };
@@ -254,8 +282,8 @@ __attribute__((visibility("default"))) void lowtide_arena_forget(Plan* plan) { d
 __attribute__((visibility("default"))) int lowtide_arena_reserve(std::uint64_t height) {
   return Arena::get().reserve(height) ? 1 : 0;
 }
-__attribute__((visibility("default"))) void lowtide_arena_replay(const Plan* plan) {
-  Arena::get().begin_replay(plan);
+__attribute__((visibility("default"))) int lowtide_arena_replay(const Plan* plan) {
+  return Arena::get().begin_replay(plan) ? 1 : 0;
 }
 
 }  // extern "C"
