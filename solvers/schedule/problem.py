@@ -44,7 +44,7 @@ class Buffer(NamedTuple):
 
 
 class InPlace(NamedTuple):
-    """Node `node` may write buffer `output` (which it makes) over buffer `input` (which it reads)."""
+    """Node `node` may write buffer `output`, which it makes, over `input`, which it reads."""
 
     node: int
     output: int
@@ -141,7 +141,7 @@ class ScheduleProblem:
 
     @cached_property
     def topological_order(self) -> tuple[int, ...]:
-        """Kahn's order with the lowest index first; shorter than `num_nodes` if there is a cycle."""
+        """Kahn's order, lowest index first; shorter than `num_nodes` if there is a cycle."""
         import heapq
 
         missing = [len(p) for p in self.predecessors]

@@ -21,7 +21,7 @@ def reverse_dfs(predecessors: Sequence[Sequence[int]]) -> list[int]:
     """The order in which ONNX Runtime runs nodes by default. O(nodes + edges log degree).
 
     Leaves and predecessors are visited highest node index first; a node runs once all that it reads
-    has run. Source: `GraphViewer` and `Graph::ReverseDFSFrom` of ONNX Runtime, ordered by node index.
+    has run. Source: `GraphViewer` and `Graph::ReverseDFSFrom` of ONNX Runtime, by node index.
 
     Args:
         predecessors: the direct predecessors of every node, by ONNX Runtime's node index.
