@@ -1,7 +1,7 @@
 """Run one function of ours in a child process, under limits.
 
-A runtime that crashes, hangs or exhausts memory on a hostile model takes only the child with it, and
-a child is the one place where an allocation meter can be preloaded.
+A runtime that crashes, hangs or exhausts memory on a hostile model takes only the child with it,
+and a child is the one place where an allocation meter can be preloaded.
 
     parent: run("package.module:function", request)  ->  JSON request in a file
     child:  function(request) -> JSON-able result    ->  JSON reply in a file
@@ -111,7 +111,7 @@ def _serve() -> None:
 
 
 def _limit_memory(extra: int) -> None:
-    """Allow `extra` bytes of address space beyond what is mapped now (Linux; elsewhere no limit)."""
+    """Allow `extra` bytes of address space beyond what is mapped now (Linux only)."""
     try:
         import resource
 
