@@ -56,31 +56,31 @@ struct Counter {
 
 Counter counters[kKinds];
 
-// One allocation (bytes > 0) or release (bytes < 0) of an aligned block.
+// One allocation (bytes > 0) or release (bytes < 0): requested bytes of an aligned block, usable
+// bytes of any other.
 struct Event {
   int64_t address;
   int64_t bytes;
+  Kind kind;
 };
 
 constexpr int64_t kEvents = 1 << 16;
 Event events[kEvents];
 std::atomic<int64_t> event_count{0};
-std::atomic<bool> logging{false};
+std::atomic<int> logging{0};  // 0 nothing, 1 aligned blocks, 2 all blocks
 
-void log_event(const void *block, int64_t bytes) {
-  if (!logging.load(std::memory_order_relaxed))
-    return;
+void log_event(const void* block, int64_t bytes, Kind kind) {
+  if (logging.load(std::memory_order_relaxed) < (kind == kAligned ? 1 : 2)) return;
   const int64_t slot = event_count.fetch_add(1);
-  if (slot < kEvents)
-    events[slot] = {static_cast<int64_t>(reinterpret_cast<uintptr_t>(block)),
-                    bytes};
+  if (slot >= kEvents) return;
+  events[slot] = {static_cast<int64_t>(reinterpret_cast<uintptr_t>(block)), bytes, kind};
 }
 
 // Aligned blocks that are live: address -> requested bytes. Open addressing
 // with linear probing and backward-shift deletion, under a spin lock that
 // fork() takes too.
 class Table {
-public:
+ public:
   static constexpr size_t kSlots = size_t{1} << 17;
 
   bool insert(uintptr_t address, int64_t bytes) {
@@ -88,8 +88,7 @@ public:
     bool room = used_ < kSlots / 2;
     if (room) {
       size_t slot = home(address);
-      while (slots_[slot].address != 0)
-        slot = next(slot);
+      while (slots_[slot].address != 0) slot = next(slot);
       slots_[slot] = {address, bytes};
       ++used_;
     }
@@ -101,8 +100,7 @@ public:
   int64_t remove(uintptr_t address) {
     lock();
     size_t slot = home(address);
-    while (slots_[slot].address != 0 && slots_[slot].address != address)
-      slot = next(slot);
+    while (slots_[slot].address != 0 && slots_[slot].address != address) slot = next(slot);
     int64_t bytes = -1;
     if (slots_[slot].address == address) {
       bytes = slots_[slot].bytes;
@@ -124,19 +122,17 @@ public:
   }
 
   void lock() {
-    while (flag_.test_and_set(std::memory_order_acquire))
-      sched_yield();
+    while (flag_.test_and_set(std::memory_order_acquire)) sched_yield();
   }
   void unlock() { flag_.clear(std::memory_order_release); }
 
-private:
+ private:
   struct Slot {
     uintptr_t address;
     int64_t bytes;
   };
   static size_t home(uintptr_t address) {
-    return static_cast<size_t>(
-        (static_cast<uint64_t>(address) * 0x9E3779B97F4A7C15ULL) >> 47);
+    return static_cast<size_t>((static_cast<uint64_t>(address) * 0x9E3779B97F4A7C15ULL) >> 47);
   }
   static size_t next(size_t slot) { return (slot + 1) & (kSlots - 1); }
 
@@ -146,36 +142,35 @@ private:
 };
 
 Table table;
-std::atomic<int64_t> missed{
-    0}; // aligned blocks that found no room in the table
+std::atomic<int64_t> missed{0};  // aligned blocks that found no room in the table
 
 // ------------------------------------------------------------------ the real
 // allocator
 
 struct Real {
-  void *(*malloc)(size_t);
-  void *(*calloc)(size_t, size_t);
-  void *(*realloc)(void *, size_t);
-  void (*free)(void *);
-  void *(*aligned_alloc)(size_t, size_t);
-  int (*posix_memalign)(void **, size_t, size_t);
-  void *(*memalign)(size_t, size_t);
+  void* (*malloc)(size_t);
+  void* (*calloc)(size_t, size_t);
+  void* (*realloc)(void*, size_t);
+  void (*free)(void*);
+  void* (*aligned_alloc)(size_t, size_t);
+  int (*posix_memalign)(void**, size_t, size_t);
+  void* (*memalign)(size_t, size_t);
 };
 
 Real real;
-std::atomic<int> ready{0}; // 0 unknown, 1 being looked up, 2 known
+std::atomic<int> ready{0};  // 0 unknown, 1 being looked up, 2 known
 std::atomic<pthread_t> resolver{};
 
 alignas(16) char bootstrap[1 << 16];
 std::atomic<size_t> bootstrap_used{0};
 
-bool is_bootstrap(const void *block) {
-  const auto *at = static_cast<const char *>(block);
+bool is_bootstrap(const void* block) {
+  const auto* at = static_cast<const char*>(block);
   return at >= bootstrap && at < bootstrap + sizeof bootstrap;
 }
 
 // Zeroed by being static. The size is kept in front of the block, for realloc.
-void *bootstrap_alloc(size_t bytes) {
+void* bootstrap_alloc(size_t bytes) {
   const size_t need = ((bytes + 15) & ~size_t{15}) + 16;
   const size_t at = bootstrap_used.fetch_add(need);
   if (need < bytes || at + need > sizeof bootstrap) {
@@ -187,14 +182,13 @@ void *bootstrap_alloc(size_t bytes) {
 }
 
 template <typename Function>
-void look_up(Function &function, const char *name) {
+void look_up(Function& function, const char* name) {
   function = reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
 }
 
 // False only inside the look-up itself, on the thread that does it.
 bool resolve() {
-  if (ready.load(std::memory_order_acquire) == 2)
-    return true;
+  if (ready.load(std::memory_order_acquire) == 2) return true;
   int expected = 0;
   if (ready.compare_exchange_strong(expected, 1)) {
     resolver.store(pthread_self());
@@ -208,115 +202,102 @@ bool resolve() {
     ready.store(2, std::memory_order_release);
     return true;
   }
-  if (pthread_equal(resolver.load(), pthread_self()))
-    return false;
-  while (ready.load(std::memory_order_acquire) != 2)
-    sched_yield();
+  if (pthread_equal(resolver.load(), pthread_self())) return false;
+  while (ready.load(std::memory_order_acquire) != 2) sched_yield();
   return true;
 }
 
 // ------------------------------------------------------------------ counting
 
-constexpr size_t kAlignment = 32; // above what plain malloc promises
+constexpr size_t kAlignment = 32;  // above what plain malloc promises
 
-void *count_plain(void *block) {
-  if (block != nullptr)
-    counters[kAll].add(static_cast<int64_t>(malloc_usable_size(block)));
-  return block;
-}
-
-void *count_aligned(void *block, size_t alignment, size_t bytes) {
-  if (block == nullptr)
-    return block;
-  count_plain(block);
-  if (alignment >= kAlignment) {
-    if (table.insert(reinterpret_cast<uintptr_t>(block),
-                     static_cast<int64_t>(bytes))) {
-      counters[kAligned].add(static_cast<int64_t>(bytes));
-      log_event(block, static_cast<int64_t>(bytes));
-    } else {
-      missed.fetch_add(1);
-    }
+void* count(void* block, size_t alignment, size_t requested) {
+  if (block == nullptr) return block;
+  const auto usable = static_cast<int64_t>(malloc_usable_size(block));
+  counters[kAll].add(usable);
+  const auto bytes = static_cast<int64_t>(requested);
+  if (alignment < kAlignment) {
+    log_event(block, usable, kAll);
+  } else if (table.insert(reinterpret_cast<uintptr_t>(block), bytes)) {
+    counters[kAligned].add(bytes);
+    log_event(block, bytes, kAligned);
+  } else {
+    missed.fetch_add(1);
   }
   return block;
 }
 
-// Must run before the block goes back: its address may be handed out again at
-// once.
-void uncount(void *block) {
-  counters[kAll].sub(static_cast<int64_t>(malloc_usable_size(block)));
+void* count_plain(void* block) { return count(block, 0, 0); }
+
+// Must run before the block goes back: its address may be handed out again at once.
+void uncount(void* block) {
+  const auto usable = static_cast<int64_t>(malloc_usable_size(block));
+  counters[kAll].sub(usable);
   const auto address = reinterpret_cast<uintptr_t>(block);
-  if (address % kAlignment != 0)
-    return;
-  const int64_t bytes = table.remove(address);
-  if (bytes < 0)
-    return;
-  counters[kAligned].sub(bytes);
-  log_event(block, -bytes);
+  const int64_t bytes = address % kAlignment == 0 ? table.remove(address) : -1;
+  if (bytes >= 0) {
+    counters[kAligned].sub(bytes);
+    log_event(block, -bytes, kAligned);
+  } else {
+    log_event(block, -usable, kAll);
+  }
 }
 
 __attribute__((constructor)) void prepare() {
   resolve();
-  pthread_atfork([] { table.lock(); }, [] { table.unlock(); },
-                 [] { table.unlock(); });
+  pthread_atfork([] { table.lock(); }, [] { table.unlock(); }, [] { table.unlock(); });
 }
 
-} // namespace
+}  // namespace
 
 // ------------------------------------------------------------------ the
 // interposed functions
 
 extern "C" {
 
-void *malloc(size_t bytes) {
-  if (!resolve())
-    return bootstrap_alloc(bytes);
+void* malloc(size_t bytes) {
+  if (!resolve()) return bootstrap_alloc(bytes);
   return count_plain(real.malloc(bytes));
 }
 
-void *calloc(size_t count, size_t each) {
+void* calloc(size_t count, size_t each) {
   if (!resolve()) {
     size_t bytes = 0;
-    return __builtin_mul_overflow(count, each, &bytes) ? nullptr
-                                                       : bootstrap_alloc(bytes);
+    return __builtin_mul_overflow(count, each, &bytes) ? nullptr : bootstrap_alloc(bytes);
   }
   return count_plain(real.calloc(count, each));
 }
 
-void free(void *block) {
-  if (block == nullptr || is_bootstrap(block) || !resolve())
-    return;
+void free(void* block) {
+  if (block == nullptr || is_bootstrap(block) || !resolve()) return;
   const int kept = errno;
   uncount(block);
   errno = kept;
   real.free(block);
 }
 
-void *realloc(void *block, size_t bytes) {
-  if (block == nullptr)
-    return malloc(bytes);
+void* realloc(void* block, size_t bytes) {
+  if (block == nullptr) return malloc(bytes);
   if (is_bootstrap(block)) {
-    void *moved = malloc(bytes);
+    void* moved = malloc(bytes);
     size_t old = 0;
-    std::memcpy(&old, static_cast<char *>(block) - 16, sizeof old);
-    if (moved != nullptr)
-      std::memcpy(moved, block, old < bytes ? old : bytes);
+    std::memcpy(&old, static_cast<char*>(block) - 16, sizeof old);
+    if (moved != nullptr) std::memcpy(moved, block, old < bytes ? old : bytes);
     return moved;
   }
-  if (!resolve())
-    return nullptr;
+  if (!resolve()) return nullptr;
   // A block that grows where it is frees its old bytes and takes the new ones.
   // An aligned block becomes a plain one: realloc() keeps no alignment.
   uncount(block);
-  void *moved = real.realloc(block, bytes);
+  void* moved = real.realloc(block, bytes);
   if (moved == nullptr && bytes != 0) {
-    count_plain(block); // the old block is still there
+    count_plain(block);  // the old block is still there
     return nullptr;
   }
   return count_plain(moved);
 }
 
-void *reallocarray(void *block, size_t count, size_t each) {
+void* reallocarray(void* block, size_t count, size_t each) {
   size_t bytes = 0;
   if (__builtin_mul_overflow(count, each, &bytes)) {
     errno = ENOMEM;
@@ -325,32 +306,26 @@ void *reallocarray(void *block, size_t count, size_t each) {
   return realloc(block, bytes);
 }
 
-int posix_memalign(void **result, size_t alignment, size_t bytes) {
-  if (!resolve() || real.posix_memalign == nullptr)
-    return ENOMEM;
+int posix_memalign(void** result, size_t alignment, size_t bytes) {
+  if (!resolve() || real.posix_memalign == nullptr) return ENOMEM;
   const int status = real.posix_memalign(result, alignment, bytes);
-  if (status == 0)
-    count_aligned(*result, alignment, bytes);
+  if (status == 0) count(*result, alignment, bytes);
   return status;
 }
 
-void *aligned_alloc(size_t alignment, size_t bytes) {
-  if (!resolve() || real.aligned_alloc == nullptr)
-    return nullptr;
-  return count_aligned(real.aligned_alloc(alignment, bytes), alignment, bytes);
+void* aligned_alloc(size_t alignment, size_t bytes) {
+  if (!resolve() || real.aligned_alloc == nullptr) return nullptr;
+  return count(real.aligned_alloc(alignment, bytes), alignment, bytes);
 }
 
-void *memalign(size_t alignment, size_t bytes) {
-  if (!resolve() || real.memalign == nullptr)
-    return nullptr;
-  return count_aligned(real.memalign(alignment, bytes), alignment, bytes);
+void* memalign(size_t alignment, size_t bytes) {
+  if (!resolve() || real.memalign == nullptr) return nullptr;
+  return count(real.memalign(alignment, bytes), alignment, bytes);
 }
 
-void *valloc(size_t bytes) {
-  return memalign(static_cast<size_t>(sysconf(_SC_PAGESIZE)), bytes);
-}
+void* valloc(size_t bytes) { return memalign(static_cast<size_t>(sysconf(_SC_PAGESIZE)), bytes); }
 
-void *pvalloc(size_t bytes) {
+void* pvalloc(size_t bytes) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return memalign(page, (bytes + page - 1) / page * page);
 }
@@ -360,36 +335,28 @@ void *pvalloc(size_t bytes) {
 
 int64_t lowtide_meter_live(int64_t kind) { return counters[kind].live.load(); }
 int64_t lowtide_meter_peak(int64_t kind) { return counters[kind].peak.load(); }
-int64_t lowtide_meter_count(int64_t kind) {
-  return counters[kind].count.load();
-}
+int64_t lowtide_meter_count(int64_t kind) { return counters[kind].count.load(); }
 int64_t lowtide_meter_missed() { return missed.load(); }
 
 // The peak starts again from what is live now.
-void lowtide_meter_reset(int64_t kind) {
-  counters[kind].peak.store(counters[kind].live.load());
-}
+void lowtide_meter_reset(int64_t kind) { counters[kind].peak.store(counters[kind].live.load()); }
 
 // The peak was at least `level`: what a window around another one needs when
 // the inner one ends.
-void lowtide_meter_raise(int64_t kind, int64_t level) {
-  counters[kind].raise(level);
-}
+void lowtide_meter_raise(int64_t kind, int64_t level) { counters[kind].raise(level); }
 
-// Starts (1) or stops (0) the log of aligned blocks; starting empties it.
-void lowtide_meter_log(int64_t on) {
-  if (on != 0)
-    event_count.store(0);
-  logging.store(on != 0);
+// Starts the log of aligned blocks (1) or of all (2), emptying it; or stops it (0).
+void lowtide_meter_log(int64_t level) {
+  if (level != 0) event_count.store(0);
+  logging.store(static_cast<int>(level));
 }
 
 // How many events there were; more than `lowtide_meter_log_room()` means that
 // the rest was dropped.
 int64_t lowtide_meter_log_count() { return event_count.load(); }
 int64_t lowtide_meter_log_room() { return kEvents; }
-uint64_t lowtide_meter_log_address(int64_t index) {
-  return events[index].address;
-}
+uint64_t lowtide_meter_log_address(int64_t index) { return events[index].address; }
 int64_t lowtide_meter_log_bytes(int64_t index) { return events[index].bytes; }
+int64_t lowtide_meter_log_kind(int64_t index) { return events[index].kind; }
 
-} // extern "C"
+}  // extern "C"

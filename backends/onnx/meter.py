@@ -60,10 +60,17 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An aligned block was allocated (`nbytes` > 0) or released (`nbytes` < 0)."""
+    """A block was allocated (`nbytes` > 0) or released (`nbytes` < 0).
+
+    Attributes:
+        address: where it is.
+        nbytes: requested bytes of an aligned block, usable bytes of any other.
+        aligned: whether it was asked for with an alignment of 32 or more.
+    """
 
     address: int
     nbytes: int
+    aligned: bool = True
 
 
 class Meter:
@@ -92,6 +99,7 @@ class Meter:
         self._log_count = _function(process, "log_count", 0)
         self._log_room = _function(process, "log_room", 0)
         self._log_address = _function(process, "log_address", 1)
+        self._log_kind = _function(process, "log_kind", 1)
         self._log_bytes = _function(process, "log_bytes", 1)
 
     @staticmethod
@@ -157,14 +165,14 @@ class Meter:
             )
 
     @contextmanager
-    def log(self) -> Generator[list[Event]]:
-        """Record the aligned blocks that come and go; the list is filled when the block ends.
+    def log(self, *, everything: bool = False) -> Generator[list[Event]]:
+        """Record the aligned blocks (or all) that come and go; the list is filled at the end.
 
         Raises:
             LowtideError: there were more events than the log has room for.
         """
         events: list[Event] = []
-        self._log(1)
+        self._log(2 if everything else 1)
         try:
             yield events
         finally:
@@ -172,7 +180,10 @@ class Meter:
         count, room = self._log_count(), self._log_room()
         if count > room:
             raise LowtideError(f"the allocation log has room for {room} events, there were {count}")
-        events.extend(Event(self._log_address(i), self._log_bytes(i)) for i in range(count))
+        events.extend(
+            Event(self._log_address(i), self._log_bytes(i), self._log_kind(i) == _ALIGNED)
+            for i in range(count)
+        )
 
 
 def _function(process: ctypes.CDLL, name: str, arguments: int) -> Callable[..., int]:
