@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import onnx_ir
 
@@ -11,6 +11,7 @@ from lowtide.frontends.onnx.dimensions import OpenDimension, require_bound
 from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.flops import node_flops
 from lowtide.frontends.onnx.kernels import KernelQuery, TensorType, kernel_memory
+from lowtide.frontends.onnx.shapes import INFERENCE_PROBLEM
 from lowtide.frontends.onnx.traits import node_traits
 from lowtide.ir import Alias, Graph, InPlace, Role, Traits, verify
 
@@ -254,11 +255,13 @@ class _Import:
                     unknown.append(f"`{value.name}` (made by {of}): {_shape_text(value)}")
         if unknown:
             more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+            problem = cast("str | None", self.model.meta.get(INFERENCE_PROBLEM))
+            because = f" Shape inference says: {problem}." if problem else ""
             raise ModelError(
                 f"the shapes of {len(unknown)} values are unknown: {'; '.join(unknown[:_LISTED])}"
-                f"{more}. A dimension with a name of the model's can be bound with "
-                f"--dim NAME=VALUE; sizes that depend on the data, and operators that neither onnx "
-                f"nor ONNX Runtime knows, cannot be planned: cut the model there"
+                f"{more}.{because} A named dimension can be bound with --dim NAME=VALUE; sizes "
+                f"that depend on the data, and operators that neither onnx nor ONNX Runtime knows, "
+                f"cannot be planned: cut the model there"
             )
 
 

@@ -36,6 +36,7 @@ def optimize(request: dict[str, object]) -> dict[str, object]:
         request: `model` (the file), `folder` (where its external data is, or empty), `work` (where
             `optimized.onnx` and `weights.bin` go), `level`, `threads`.
     """
+    ort.disable_telemetry_events()
     work = Path(str(request["work"]))
     options = _options(int(str(request["threads"])))
     options.graph_optimization_level = _LEVELS[str(request["level"])]

@@ -20,16 +20,20 @@ from lowtide.ir.dtype import BITS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Inferred", "annotate", "infer_shapes"]
+__all__ = ["INFERENCE_PROBLEM", "Inferred", "annotate", "infer_shapes"]
 
 # Element type (None for what is no tensor) and dimensions (None for an unknown rank; a name or None
 # for an unknown dimension).
 Inferred = tuple[int | None, list[int | str | None] | None]
 
+# Where a model's `meta` keeps what inference complained about, for a later error to quote.
+INFERENCE_PROBLEM = "lowtide.inference"
+
 _KEPT_INTEGERS = 1024  # initializers up to this size may feed shapes and stay in the skeleton
 _KEPT_OTHERS = 64
 _INTEGERS = (2, 3, 4, 5, 6, 7, 9, 12, 13)
-_CHILD_MEMORY = 600 << 20
+_NATIVE_MEMORY = 200 << 20
+_SYMBOLIC_MEMORY = 1 << 30
 _BYTES_PER_SKELETON_BYTE = 40
 
 
@@ -43,7 +47,7 @@ def infer_shapes(model: onnx.ModelProto, folder: Path | None) -> tuple[dict[str,
         ModelError: inference crashed, ran out of memory, or a value would not fit the machine.
     """
     skeleton = _skeleton(model, folder).SerializeToString()
-    limit = _CHILD_MEMORY + _BYTES_PER_SKELETON_BYTE * len(skeleton)
+    scaled = _BYTES_PER_SKELETON_BYTE * len(skeleton)
     with tempfile.TemporaryDirectory(prefix="lowtide-") as work:
         path = Path(work, "skeleton.onnx")
         path.write_bytes(skeleton)
@@ -54,7 +58,7 @@ def infer_shapes(model: onnx.ModelProto, folder: Path | None) -> tuple[dict[str,
                 "lowtide.frontends.onnx.inference:infer",
                 request,
                 timeout_s=timeout_s,
-                memory_limit_bytes=limit,
+                memory_limit_bytes=_NATIVE_MEMORY + scaled,
             )
         except child.ChildError as error:
             raise ModelError(
@@ -64,12 +68,12 @@ def infer_shapes(model: onnx.ModelProto, folder: Path | None) -> tuple[dict[str,
         values, problem = _values(reply), str(reply["problem"])
         check_sizes(values)
         if not reply["complete"]:
-            more, complaint = _symbolic(request, 2 * timeout_s, limit)
+            more, complaint = _symbolic(request, timeout_s, _SYMBOLIC_MEMORY + scaled)
             check_sizes(more)
-            problem = problem or complaint
             for name, value in more.items():
                 if not _static(values.get(name)):
                     values[name] = value
+            problem = problem or complaint
     return values, problem
 
 
@@ -147,6 +151,10 @@ def _skeleton(model: onnx.ModelProto, folder: Path | None) -> onnx.ModelProto:
     """A copy without weights: large initializers become inputs, small integer ones stay."""
     bare = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     bare.opset_import.extend(model.opset_import)
+    imported = {opset.domain for opset in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} - imported - {"", "ai.onnx"}):
+        # Runtimes do not insist on an import of domains that are not ONNX's own.
+        bare.opset_import.add(domain=domain, version=1)
     for function in model.functions:
         bare.functions.append(function)
         _strip(bare.functions[-1].node)

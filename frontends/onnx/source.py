@@ -17,7 +17,7 @@ from lowtide.errors import InputError, ModelError
 from lowtide.frontends.onnx.dimensions import bind, open_dimensions
 from lowtide.frontends.onnx.limits import MAX_PROTO_BYTES
 from lowtide.frontends.onnx.payload import check_payload
-from lowtide.frontends.onnx.shapes import annotate, infer_shapes
+from lowtide.frontends.onnx.shapes import INFERENCE_PROBLEM, annotate, infer_shapes
 from lowtide.frontends.onnx.structure import check_structure
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def read(
         bind(proto, bound)
         open_dims = open_dimensions(proto)
         shapes: dict[str, Inferred] = {}
+        problem = ""
         if not open_dims:
             shapes, problem = infer_shapes(proto, folder)
             notes += (f"shape inference: {problem}",) if problem else ()
@@ -101,6 +102,7 @@ def read(
     if folder is not None:
         onnx_ir.external_data.set_base_dir(model.graph, folder)
     annotate(model, shapes)
+    model.meta[INFERENCE_PROBLEM] = problem
     return OnnxSource(model, path, digest, bound, open_dims, notes)
 
 

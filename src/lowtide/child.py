@@ -55,7 +55,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         request_path, reply_path = Path(folder, "request.json"), Path(folder, "reply.json")
         request_path.write_text(json.dumps(dict(request)))
-        environment = dict(os.environ)
+        # What a library leaves in the temporary folder (ORT's telemetry does) goes with ours.
+        environment = {**os.environ, "TMPDIR": folder}
         if preload is not None:
             environment["LD_PRELOAD"] = str(preload)
         command = [sys.executable, "-c", "from lowtide.child import _serve; _serve()"]
