@@ -64,6 +64,7 @@ def peak_of(problem: ScheduleProblem, order: Sequence[int]) -> int:
         at = step[candidate.node]
         if (
             last[candidate.input] == at
+            and (source.producer >= 0 or problem.inputs_in_arena)
             and not (source.output and problem.outputs_live_to_end)
             and source.size == result.size
             and candidate.input not in used

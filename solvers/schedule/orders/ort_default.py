@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["reverse_dfs"]
+    from lowtide.solvers.schedule.problem import ScheduleProblem
+
+__all__ = ["ort_default", "reverse_dfs"]
+
+
+def ort_default(problem: ScheduleProblem) -> tuple[int, ...]:
+    """ONNX Runtime's DEFAULT order, where the number of a node is ONNX Runtime's node index."""
+    return tuple(reverse_dfs(problem.predecessors))
 
 
 def reverse_dfs(predecessors: Sequence[Sequence[int]]) -> list[int]:
