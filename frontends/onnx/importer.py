@@ -11,7 +11,7 @@ from lowtide.frontends.onnx.dimensions import OpenDimension, require_bound
 from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.flops import node_flops
 from lowtide.frontends.onnx.kernels import KernelQuery, TensorType, kernel_memory
-from lowtide.frontends.onnx.shapes import INFERENCE_PROBLEM
+from lowtide.frontends.onnx.shapes import INFERENCE_PROBLEM, OPAQUE
 from lowtide.frontends.onnx.traits import node_traits
 from lowtide.ir import Alias, Graph, InPlace, Role, Traits, verify
 
@@ -276,6 +276,8 @@ def _shape_text(value: onnx_ir.Value) -> str:
 
 def _value_type(value: onnx_ir.Value) -> tuple[str | None, tuple[int, ...] | None]:
     """Element type and shape; None for what is unknown."""
+    if value.meta.get(OPAQUE):
+        return "opaque", ()
     if value.type is None:
         return None, None
     if not isinstance(value.type, onnx_ir.TensorType):

@@ -15,6 +15,7 @@ import onnx_ir
 
 from lowtide import child
 from lowtide.errors import ModelError
+from lowtide.frontends.onnx import payload
 from lowtide.frontends.onnx.dimensions import require_bound
 from lowtide.frontends.onnx.limits import physical_memory_bytes
 from lowtide.frontends.onnx.shapes import Inferred, annotate, check_sizes
@@ -32,6 +33,7 @@ _FLAGS = frozenset(
     | {"avx512_fp16", "avx512_vnni", "avx512bw", "avx512dq", "avx512f", "avx512vl", "avx_vnni"}
     | {"bf16", "f16c", "fma", "fphp", "i8mm", "sme", "sse4_1", "sve", "svebf16", "svei8mm"}
 )
+_SMALL = 8192  # bytes of external data that are handed over inside the model
 _INLINE_LIMIT = 1 << 30  # a model with more weights than this inside is handed over in two files
 
 
@@ -131,6 +133,10 @@ def _hand_over(source: OnnxSource, work: Path) -> tuple[Path, str]:
         if proto.graph.input[index].name in constants:
             del proto.graph.input[index]
     proto.ir_version = max(proto.ir_version, 4)
+    for tensor, label in payload.tensors(proto):
+        # ORT's shape inference cannot read shapes that lie in another file.
+        if payload.is_external(tensor) and payload.dense_bytes(tensor, label) <= _SMALL:
+            payload.load_external(tensor, Path(next(iter(folders))))
     path.write_bytes(proto.SerializeToString())
     return path, folders.pop() if folders else ""
 

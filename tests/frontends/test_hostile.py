@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import pytest
+
 from tests.frontends.hostile import CASES
 
 ROOT = Path(__file__).resolve().parents[2]
