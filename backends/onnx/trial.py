@@ -162,7 +162,7 @@ def _options(request: _Request, role: str) -> onnxruntime.SessionOptions:
 
 
 def _recommended(request: _Request) -> onnxruntime.InferenceSession | ArenaSession:
-    """The result as `lowtide.onnxruntime.create_session` runs it: in an arena on the exact route."""
+    """The result as `lowtide.onnxruntime.create_session` runs it: in an arena if exact."""
     wanted = request["sessions"]["planned"]
     if wanted["order"] != "file":
         return _session(request, "planned")
