@@ -16,8 +16,9 @@ __all__ = ["check"]
 def check(problem: AllocationProblem, solution: AllocationSolution) -> None:
     """Raise `LowtideError` unless the layout is valid and the solution's figures agree.
 
-    At every moment the living blocks are kept sorted by offset; a block that begins is compared with
-    the two beside it, which is enough when those before it are disjoint. O(n log n + n * alive).
+    At every moment the living blocks are kept sorted by offset; a block that begins is compared
+    with the two beside it, which is enough when those before it are disjoint.
+    O(n log n + n * alive).
     """
     if solution.offsets is None:
         if solution.height is not None:
@@ -56,9 +57,10 @@ def check(problem: AllocationProblem, solution: AllocationSolution) -> None:
                 start, neighbour = living[other]
                 end = start + problem.blocks[neighbour].size
                 if start < entry[0] + problem.blocks[index].size and entry[0] < end:
+                    one, two = problem.blocks[neighbour].id, problem.blocks[index].id
                     raise LowtideError(
-                        f"buffers `{problem.blocks[neighbour].id}` and `{problem.blocks[index].id}` "
-                        f"overlap at offset {max(start, entry[0])} and time {moment}"
+                        f"buffers `{one}` and `{two}` overlap at offset "
+                        f"{max(start, entry[0])} and time {moment}"
                     )
         insort(living, entry)
     if solution.height != height:

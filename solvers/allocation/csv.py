@@ -1,7 +1,7 @@
-"""Buffers as CSV, in the format of MiniMalloc: `id,lower,upper,size[,offset]`, lifetimes half-open.
+"""Buffers as CSV, in MiniMalloc's format: `id,lower,upper,size[,offset]`, lifetimes half-open.
 
-The header names the columns, in any order; `start`, `end` and `buffer` or `buffer_id` are understood
-as well. An empty offset is none.
+The header names the columns, in any order; `start`, `end` and `buffer` or `buffer_id` are
+understood as well. An empty offset is none.
 """
 
 from __future__ import annotations

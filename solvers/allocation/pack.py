@@ -1,6 +1,6 @@
 """Packing: the best of several greedy orders, then a local search over orders.
 
-The lower bound is the greatest load of any moment (`bound.py`); a layout that reaches it is optimal.
+The lower bound is the greatest load of any moment (`bound.py`); what reaches it is optimal.
 The exact search for what is left between the two is not part of this module.
 """
 
@@ -83,8 +83,8 @@ def pack(
         seed: of the local search.
 
     Returns:
-        A checked solution. `optimal` when the height equals the lower bound; `infeasible`, without a
-        layout, when the bound exceeds the capacity or two fixed blocks overlap; `time_limit` when
+        A checked solution. `optimal` when the height equals the lower bound; `infeasible`, without
+        a layout, when the bound exceeds the capacity or two fixed blocks overlap; `time_limit` when
         the limit struck; else `feasible` (the best layout found, which may exceed the capacity).
 
     Raises:

@@ -111,7 +111,7 @@ def _from_order(name: str) -> Scheduler:
 
 
 def _trivial_bound(problem: ScheduleProblem) -> int:
-    """What one node needs while it runs: all it reads, makes and scratches, less what may be shared.
+    """What one node needs while it runs: all it reads, makes and scratches, less what is shared.
 
     Also the start and the end. A node saves at most the bytes of its in-place candidates' results.
     """
