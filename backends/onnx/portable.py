@@ -71,10 +71,10 @@ def portable(model: ir.Model, order: Sequence[ir.Node]) -> Portable:
     before, operands = predecessors(nodes), _operands(nodes)
     number = {id(node): index for index, node in enumerate(nodes)}
     source = [number[id(node)] for node in copy.graph if id(node) in number]
-    late, file_order = min(
-        (control_edges(before, operands, wish) for wish in (range(len(nodes))[::-1], source)),
-        key=lambda found: len(found[0]),
-    )
+    late, file_order = control_edges(before, operands, range(len(nodes))[::-1], len(nodes))
+    fewer = control_edges(before, operands, source, len(late) // 2)
+    if len(fewer[0]) < len(late):
+        late, file_order = fewer
     writer = _Writer(copy)
     control = {w: writer.edge(nodes[w - 1], nodes[w]) for w in sorted(late)}
     written = [node for w in file_order for node in (*control.get(w, ()), nodes[w])]
@@ -86,7 +86,10 @@ def portable(model: ir.Model, order: Sequence[ir.Node]) -> Portable:
 
 
 def control_edges(
-    predecessors: Sequence[Sequence[int]], operands: Sequence[int], wish: Sequence[int]
+    predecessors: Sequence[Sequence[int]],
+    operands: Sequence[int],
+    wish: Sequence[int],
+    limit: int,
 ) -> tuple[set[int], list[int]]:
     """The nodes w that need an edge from w - 1, and the file order for which that holds.
 
@@ -96,16 +99,17 @@ def control_edges(
         wish: all nodes, in the order that they should have in the file where dependencies and edges
             allow. The plan's reverse makes the search's ties fall as planned; the source's order
             needs no edge at all where the plan is what ONNX Runtime did anyway.
+        limit: more edges than this are not wanted: the search stops there, unfinished.
 
     Complexity: O(rounds (nodes + edges) log nodes + nodes run anew); a few rounds.
     """
     late: set[int] = set()
     while True:
         file_order = _file_order(predecessors, late, wish)
-        found = _search(predecessors, operands, file_order, late)
-        if not found:
-            return late, file_order
+        found = _search(predecessors, operands, file_order, late, limit)
         late |= found
+        if not found or len(late) > limit:
+            return late, file_order
 
 
 def _file_order(
@@ -139,6 +143,7 @@ def _search(
     operands: Sequence[int],
     file_order: Sequence[int],
     known: set[int],
+    limit: int,
 ) -> set[int]:
     """Run ONNX Runtime's search; where it would run w too early, give w its edge and go back.
 
@@ -165,6 +170,8 @@ def _search(
             continue
         else:  # too early: other nodes are planned between the last that ran and this one
             found.add(node)
+            if len(found) + len(known) > limit:
+                break
             for undone in entered[mark:]:
                 visited[undone] = False
             del entered[mark:]
