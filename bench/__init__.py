@@ -1,1 +1,1 @@
-"""TBD."""
+"""Benchmarks: generated networks, protocol, runners."""

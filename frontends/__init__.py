@@ -1,1 +1,1 @@
-"""TBD."""
+"""One module per source format: a model file to the graph IR."""

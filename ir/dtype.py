@@ -21,6 +21,8 @@ BITS: dict[str, int] = {
     "int64": 64,
     "uint64": 64,
     "float4e2m1": 4,
+    "float6e2m3": 6,
+    "float6e3m2": 6,
     "float8e4m3fn": 8,
     "float8e4m3fnuz": 8,
     "float8e5m2": 8,

@@ -182,7 +182,7 @@ class Graph:
         """Let every reader of `old`, the graph's outputs included, read `new`."""
         for use in old.uses:
             inputs = list(use.op.inputs)
-            inputs[use.index] = new
+            inputs[use.position] = new
             use.op._inputs = tuple(inputs)
             del old._uses[use]
             new._uses[use] = None
@@ -216,8 +216,9 @@ class Graph:
     # ---------------------------------------------------------------- views
 
     def to_networkx(self) -> nx.DiGraph[str]:
-        """Ops as nodes (`kind`, `workspace_bytes`, `position`), tensors as edges (`tensors`, `nbytes`).
+        """Ops as nodes, tensors as edges.
 
+        Nodes carry `kind`, `workspace_bytes`, `flops`, `position`; edges `tensors` and `nbytes`.
         Several tensors between the same two ops share one edge.
         """
         import networkx as nx

@@ -89,13 +89,12 @@ class _Live:
         self.start = start
 
 
-def simulate(
-    graph: Graph, accounting: Accounting, order: Sequence[Op] | None = None
-) -> Timeline:
+def simulate(graph: Graph, accounting: Accounting, order: Sequence[Op] | None = None) -> Timeline:
     """Execute `graph` in `order` (its own by default) and count the live bytes. O(n + uses).
 
-    Views cost nothing and keep their base alive. A result may overwrite an operand of the same size
-    that has no later reader and is neither an input, a constant nor an output of the graph.
+    Views cost nothing and keep their base alive; an input that nobody reads costs nothing. A result
+    may overwrite an operand of the same size that has no later reader and is neither an input, a
+    constant nor an output of the graph.
 
     Raises:
         PlanError: the order is not a permutation of the ops, or breaks a dependency.
@@ -109,18 +108,16 @@ def simulate(
         readers.setdefault(tensor.storage, set()).update(tensor.consumers)
     if accounting.outputs_live_to_end:
         kept.update(t.storage for t in graph.outputs)
-    overwritable = {
-        t
-        for t in graph.tensors
-        if t.storage is t and t.role is Role.ACTIVATION
-    } - {t.storage for t in graph.outputs}
+    overwritable = {t for t in graph.tensors if t.storage is t and t.role is Role.ACTIVATION} - {
+        t.storage for t in graph.outputs
+    }
 
     live: dict[Tensor, _Live] = {}  # keyed by the storage root that is in the buffer now
     finished: list[Buffer] = []
     total = 0
     if accounting.inputs_in_arena:
         for tensor in graph.inputs:
-            if tensor.storage is tensor:
+            if tensor.storage is tensor and (readers[tensor] or tensor in kept):
                 nbytes = accounting.round_up(tensor.nbytes)
                 live[tensor] = _Live(tensor, nbytes, set(readers[tensor]), 0)
                 total += nbytes

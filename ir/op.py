@@ -20,7 +20,7 @@ class Traits:
     """What a planner may and may not do with an op.
 
     Attributes:
-        pinned: stateful or with side effects: it runs exactly once, and pinned ops keep their order.
+        pinned: stateful or with side effects: it runs once, and pinned ops keep their order.
         random: two runs give different results: it is never recomputed.
         view: its outputs share storage with an input (the outputs' `alias` says which).
         commutes: its inputs may be permuted.
@@ -85,7 +85,7 @@ class Op:
         outputs: tuple[Tensor, ...],
         *,
         attributes: Mapping[str, Attribute] | None = None,
-        traits: Traits = Traits(),  # noqa: B008 - frozen
+        traits: Traits = Traits(),
         in_place: tuple[InPlace, ...] = (),
         flops: int = 0,
         cost: float | None = None,

@@ -29,10 +29,10 @@ class Alias(NamedTuple):
 
 
 class Use(NamedTuple):
-    """One use of a tensor: the `index`-th input of `op`."""
+    """One use of a tensor: input number `position` of `op`."""
 
     op: Op
-    index: int
+    position: int
 
 
 class Tensor:

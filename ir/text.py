@@ -38,9 +38,9 @@ _TRAITS = ("pinned", "random", "view", "commutes")
 def print_graph(graph: Graph) -> str:
     """The graph as text; `parse` gives an equal graph back."""
     lines = [f"graph {json.dumps(graph.name)} {{"]
-    for tensor in graph.tensors:
-        if tensor.producer is None:
-            lines.append(f"  {_reference(tensor)} = {tensor.role} {_type(tensor)}")
+    lines.extend(
+        f"  {_reference(t)} = {t.role} {_type(t)}" for t in graph.tensors if t.producer is None
+    )
     lines.extend("  " + _op_line(op) for op in graph.ops)
     lines.append("  return " + ", ".join(_reference(t) for t in graph.outputs))
     lines.append("}")
@@ -101,8 +101,9 @@ class _Reader:
         while position < len(text):
             match = _TOKEN.match(text, position)
             if match is None or match.lastgroup is None:
-                line = text.count("\n", 0, position) + 1
-                raise InputError(f"text IR, line {line}: cannot read `{text[position:][:20]}`")
+                rest = text[position:].lstrip()
+                line = text.count("\n", 0, len(text) - len(rest)) + 1
+                raise InputError(f"text IR, line {line}: cannot read `{rest[:20]}`")
             line = text.count("\n", 0, match.start(match.lastgroup)) + 1
             self.tokens.append((match.lastgroup, match.group(match.lastgroup), line))
             position = match.end()

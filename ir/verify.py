@@ -18,8 +18,8 @@ __all__ = ["verify"]
 def verify(graph: Graph) -> None:
     """Raise `ModelError` at the first broken invariant. O(ops + uses + tensors).
 
-    Checked: the order is topological; uses and producers agree in both directions; inputs, constants
-    and state have no producer and everything else has one; aliases are acyclic, inside their base
+    Checked: the order is topological; uses and producers agree in both directions; inputs,
+    constants and state have no producer and the rest has one; aliases are acyclic, inside their base
     and made by an op that reads (a view of) the base; in-place candidates name existing operands;
     sizes are non-negative and their sum is below 2^60.
     """
@@ -64,7 +64,7 @@ def _verify_tensor(tensor: Tensor, known: set[Tensor]) -> int:
     if tensor.nbytes < 0:
         raise ModelError(f"`{tensor.name}` has the negative size {tensor.nbytes}")
     for use in tensor.uses:
-        if use.op.inputs[use.index] is not tensor:
+        if use.op.inputs[use.position] is not tensor:
             raise ModelError(f"`{tensor.name}` lists a use by op `{use.op.name}` that is not there")
     if tensor.alias is None:
         return tensor.nbytes
@@ -84,6 +84,7 @@ def _verify_tensor(tensor: Tensor, known: set[Tensor]) -> int:
         operand.storage is root for operand in tensor.producer.operands
     ):
         raise ModelError(
-            f"`{tensor.name}` aliases `{base.name}`, which op `{tensor.producer.name}` does not read"
+            f"`{tensor.name}` aliases `{base.name}`, "
+            f"which op `{tensor.producer.name}` does not read"
         )
     return 0

@@ -1,11 +1,11 @@
 r"""The allocation problem: give every buffer an offset so that buffers alive together are disjoint.
 
-    offset                      height = the highest offset + size
-      |  ┌────┐┌───────┐
-      |  │ b  ││   d   │        lifetimes are half-open [lower, upper)
-      |  ├────┴┴──┬────┤        two buffers whose lifetimes meet may not overlap in address
-      |  │   a    │ c  │
-      +--┴--------┴----┴--- time
+offset                      height = the highest offset + size
+  |  ┌────┐┌───────┐
+  |  │ b  ││   d   │        lifetimes are half-open [lower, upper)
+  |  ├────┴┴──┬────┤        two buffers whose lifetimes meet may not overlap in address
+  |  │   a    │ c  │
+  +--┴--------┴----┴--- time
 """
 
 from __future__ import annotations

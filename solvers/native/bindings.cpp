@@ -1,3 +1,122 @@
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
-NB_MODULE(_native, m) { m.doc() = "Native core of lowtide.solvers."; }
+#include <optional>
+
+#include "schedule/min_cut.hpp"
+#include "schedule/problem.hpp"
+#include "schedule/solver.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+namespace schedule = lowtide::schedule;
+
+namespace {
+
+// What a solve returns to Python.
+struct Outcome {
+  std::vector<schedule::Node> order;
+  schedule::Bytes peak, bound;
+  std::string method, bound_method;
+  bool stopped, interrupted;
+  std::uint64_t states, flows, work;
+};
+
+// Runs without the GIL.  Takes it about every 50 ms for signals and for `progress(peak, bound)`, which
+// may return True to stop.  Ctrl-C stops with what was found; an exception of `progress` is passed on.
+Outcome solve(const schedule::Problem& problem,
+              const std::vector<std::pair<std::string, std::vector<schedule::Node>>>& starts,
+              const schedule::Techniques& techniques, double time_limit_s, std::uint64_t work_limit,
+              const nb::object& progress) {
+  schedule::Solver solver(problem, techniques);
+  for (const auto& [name, order] : starts) solver.offer(order, name);
+  bool interrupted = false;
+  std::optional<nb::python_error> error;
+  const auto hook = [&]() {
+    const nb::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) {
+      nb::python_error raised;
+      interrupted = raised.matches(PyExc_KeyboardInterrupt);
+      if (!interrupted) error.emplace(std::move(raised));
+      return true;
+    }
+    if (progress.is_none()) return false;
+    try {
+      return nb::cast<bool>(nb::bool_(progress(solver.peak(), solver.bound())));
+    } catch (nb::python_error& raised) {
+      interrupted = raised.matches(PyExc_KeyboardInterrupt);
+      if (!interrupted) error.emplace(std::move(raised));
+      return true;
+    }
+  };
+  schedule::Control control(time_limit_s, work_limit, hook);
+  {
+    const nb::gil_scoped_release release;
+    solver.run(control);
+  }
+  if (error) throw nb::python_error(std::move(*error));
+  return {solver.order(),      solver.peak(),    solver.bound(),  solver.method(), solver.bound_method(),
+          control.stopped(),   interrupted,      solver.states(), solver.flows(),  control.work()};
+}
+
+schedule::Bytes min_cut(const schedule::Problem& problem, schedule::Node v) {
+  if (v < 0 || v >= problem.num_nodes()) throw nb::index_error("not a node");
+  schedule::Control control(-1.0, 0, {});
+  return schedule::min_cut(problem, problem.whole(), v, control).bound;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "Native core of lowtide.solvers.";
+  nb::class_<schedule::Problem>(m, "Schedule", "A scheduling problem, ready to be solved.")
+      .def("__init__",
+           [](schedule::Problem* self, schedule::Node num_nodes, std::vector<schedule::Bytes> sizes,
+              std::vector<schedule::Node> producers,
+              std::vector<std::vector<schedule::Node>> consumers, std::vector<bool> outputs,
+              std::vector<schedule::Bytes> workspace,
+              std::vector<std::pair<schedule::Node, schedule::Node>> precedence,
+              std::vector<std::tuple<schedule::Node, schedule::Index, schedule::Index>> in_place,
+              bool inputs_in_arena, bool outputs_live_to_end) {
+             new (self) schedule::Problem(schedule::Description{
+                 num_nodes, std::move(sizes), std::move(producers), std::move(consumers),
+                 std::move(outputs), std::move(workspace), std::move(precedence),
+                 std::move(in_place), inputs_in_arena, outputs_live_to_end});
+           },
+           nb::kw_only(), "num_nodes"_a, "sizes"_a, "producers"_a, "consumers"_a, "outputs"_a, "workspace"_a,
+           "precedence"_a, "in_place"_a, "inputs_in_arena"_a, "outputs_live_to_end"_a)
+      .def("peak",
+           [](const schedule::Problem& self, const std::vector<schedule::Node>& order) {
+             return self.peak(order);
+           },
+           "order"_a, "The peak of a valid order, in bytes; ValueError if it is not valid.")
+      .def("parts", &schedule::Problem::parts,
+           "Positions [begin, end) between cut nodes, the same in every order.")
+      .def("min_cut", &min_cut, "node"_a, "The least transient of a node over all ideals.");
+  nb::class_<schedule::Techniques>(m, "ScheduleTechniques", "Switches of the exact method.")
+      .def("__init__",
+           [](schedule::Techniques* self, bool one_step, bool macro, bool backward, bool min_cut,
+              bool reorder, bool cut_nodes, bool beam, std::size_t visited_bytes) {
+             new (self) schedule::Techniques{one_step, macro, backward, min_cut,
+                                             reorder, cut_nodes, beam, visited_bytes};
+           },
+           nb::kw_only(), "one_step"_a, "macro"_a, "backward"_a, "min_cut"_a, "reorder"_a, "cut_nodes"_a,
+           "beam"_a, "visited_bytes"_a);
+  nb::class_<Outcome>(m, "ScheduleOutcome", "What a solve found.")
+      .def_ro("order", &Outcome::order)
+      .def_ro("peak", &Outcome::peak)
+      .def_ro("bound", &Outcome::bound)
+      .def_ro("method", &Outcome::method)
+      .def_ro("bound_method", &Outcome::bound_method)
+      .def_ro("stopped", &Outcome::stopped)
+      .def_ro("interrupted", &Outcome::interrupted)
+      .def_ro("states", &Outcome::states)
+      .def_ro("flows", &Outcome::flows)
+      .def_ro("work", &Outcome::work);
+  m.def("solve_schedule", &solve, "problem"_a, "starts"_a, "techniques"_a, "time_limit_s"_a, "work_limit"_a,
+        "progress"_a.none(),
+        "Solve until proven, stopped by a limit, by Ctrl-C, or by `progress` returning True.");
+}

@@ -55,10 +55,8 @@ def peak_of(problem: ScheduleProblem, order: Sequence[int]) -> int:
         if buffer.producer < 0 and not problem.inputs_in_arena:
             continue
         live[first[index] : last[index] + 1] += buffer.size
-    if n:
-        for node in range(n):
-            if problem.workspace:
-                live[step[node]] += problem.workspace[node]
+    for node, workspace in enumerate(problem.workspace):
+        live[step[node]] += workspace
     used: set[int] = set()
     made: set[int] = set()
     for candidate in problem.in_place:
@@ -66,6 +64,7 @@ def peak_of(problem: ScheduleProblem, order: Sequence[int]) -> int:
         at = step[candidate.node]
         if (
             last[candidate.input] == at
+            and (source.producer >= 0 or problem.inputs_in_arena)
             and not (source.output and problem.outputs_live_to_end)
             and source.size == result.size
             and candidate.input not in used
@@ -76,7 +75,11 @@ def peak_of(problem: ScheduleProblem, order: Sequence[int]) -> int:
             live[at] -= result.size
     start = 0
     if problem.inputs_in_arena:
-        start = sum(b.size for b in problem.buffers if b.producer < 0 and (b.consumers or b.output))
+        start = sum(
+            b.size
+            for b in problem.buffers
+            if b.producer < 0 and (b.consumers or (b.output and problem.outputs_live_to_end))
+        )
     return max(start, int(live.max()) if n else 0)
 
 

@@ -9,7 +9,8 @@ A state is an ideal S (a set of nodes closed under predecessors).
 
 `overwritten(S, v)` is what v writes in place: for each in-place candidate (v, output o, input i),
 in the order of the list, o takes the buffer i when all consumers of i but v are in S, neither o nor
-i was matched before, i is not an output kept to the end, and both have the same size.
+i was matched before, i is not an output kept to the end, i counts at all, and both have the same
+size.  (Writing over a graph input that does not count saves no byte that was counted.)
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Buffer(NamedTuple):
 
 
 class InPlace(NamedTuple):
-    """Node `node` may write buffer `output` (which it makes) over buffer `input` (which it reads)."""
+    """Node `node` may write buffer `output`, which it makes, over `input`, which it reads."""
 
     node: int
     output: int
@@ -140,7 +141,7 @@ class ScheduleProblem:
 
     @cached_property
     def topological_order(self) -> tuple[int, ...]:
-        """Kahn's order with the lowest index first; shorter than `num_nodes` if there is a cycle."""
+        """Kahn's order, lowest index first; shorter than `num_nodes` if there is a cycle."""
         import heapq
 
         missing = [len(p) for p in self.predecessors]

@@ -1,7 +1,7 @@
 """Run one function of ours in a child process, under limits.
 
-A runtime that crashes, hangs or exhausts memory on a hostile model takes only the child with it, and
-a child is the one place where an allocation meter can be preloaded.
+A runtime that crashes, hangs or exhausts memory on a hostile model takes only the child with it,
+and a child is the one place where an allocation meter can be preloaded.
 
     parent: run("package.module:function", request)  ->  JSON request in a file
     child:  function(request) -> JSON-able result    ->  JSON reply in a file
@@ -55,7 +55,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         request_path, reply_path = Path(folder, "request.json"), Path(folder, "reply.json")
         request_path.write_text(json.dumps(dict(request)))
-        environment = dict(os.environ)
+        # What a library leaves in the temporary folder (ORT's telemetry does) goes with ours.
+        environment = {**os.environ, "TMPDIR": folder}
         if preload is not None:
             environment["LD_PRELOAD"] = str(preload)
         command = [sys.executable, "-c", "from lowtide.child import _serve; _serve()"]
@@ -111,7 +112,7 @@ def _serve() -> None:
 
 
 def _limit_memory(extra: int) -> None:
-    """Allow `extra` bytes of address space beyond what is mapped now (Linux; elsewhere no limit)."""
+    """Allow `extra` bytes of address space beyond what is mapped now (Linux only)."""
     try:
         import resource
 

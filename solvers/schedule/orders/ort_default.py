@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["reverse_dfs"]
+    from lowtide.solvers.schedule.problem import ScheduleProblem
+
+__all__ = ["ort_default", "reverse_dfs"]
+
+
+def ort_default(problem: ScheduleProblem) -> tuple[int, ...]:
+    """ONNX Runtime's DEFAULT order, where the number of a node is ONNX Runtime's node index."""
+    return tuple(reverse_dfs(problem.predecessors))
 
 
 def reverse_dfs(predecessors: Sequence[Sequence[int]]) -> list[int]:
     """The order in which ONNX Runtime runs nodes by default. O(nodes + edges log degree).
 
     Leaves and predecessors are visited highest node index first; a node runs once all that it reads
-    has run. Source: `GraphViewer` and `Graph::ReverseDFSFrom` of ONNX Runtime, ordered by node index.
+    has run. Source: `GraphViewer` and `Graph::ReverseDFSFrom` of ONNX Runtime, by node index.
 
     Args:
         predecessors: the direct predecessors of every node, by ONNX Runtime's node index.

@@ -1,0 +1,55 @@
+"""What flows through a pipeline of passes, and what a pass is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lowtide.ir import Accounting, Graph, Op
+    from lowtide.passes.plan import Plan
+
+__all__ = ["Pass", "State"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A graph, how its memory is counted, and the plan so far.
+
+    Attributes:
+        graph: passes may rewrite it; its own order stays the source order.
+        accounting: see `Accounting`.
+        plan: what the passes have decided.
+        seed: for everything random.
+        time_limit_s: of the whole pipeline; None for no limit.
+        threads: at most this many in solvers.
+        progress: called now and then by solvers.
+    """
+
+    graph: Graph
+    accounting: Accounting
+    plan: Plan
+    seed: int = 0
+    time_limit_s: float | None = 30.0
+    threads: int = 1
+    progress: Callable[[int | None, int], None] | None = None
+
+    def with_plan(self, plan: Plan) -> State:
+        """The same state with another plan."""
+        return replace(self, plan=plan)
+
+    @property
+    def order(self) -> tuple[Op, ...]:
+        """The planned sequence as ops."""
+        return tuple(self.graph.op(name) for name in self.plan.sequence)
+
+
+@runtime_checkable
+class Pass(Protocol):
+    """A pass: a frozen dataclass whose fields are its options on the command line."""
+
+    def __call__(self, state: State) -> State:
+        """The state after the pass; the old one stays as it was."""
+        ...

@@ -1,0 +1,80 @@
+"""Native core of lowtide.solvers."""
+
+from collections.abc import Sequence
+
+class Schedule:
+    """A scheduling problem, ready to be solved."""
+
+    def __init__(
+        self,
+        *,
+        num_nodes: int,
+        sizes: Sequence[int],
+        producers: Sequence[int],
+        consumers: Sequence[Sequence[int]],
+        outputs: Sequence[bool],
+        workspace: Sequence[int],
+        precedence: Sequence[tuple[int, int]],
+        in_place: Sequence[tuple[int, int, int]],
+        inputs_in_arena: bool,
+        outputs_live_to_end: bool,
+    ) -> None: ...
+    def peak(self, order: Sequence[int]) -> int:
+        """The peak of a valid order, in bytes; ValueError if it is not valid."""
+
+    def parts(self) -> list[tuple[int, int]]:
+        """Positions [begin, end) between cut nodes, the same in every order."""
+
+    def min_cut(self, node: int) -> int:
+        """The least transient of a node over all ideals."""
+
+class ScheduleTechniques:
+    """Switches of the exact method."""
+
+    def __init__(
+        self,
+        *,
+        one_step: bool,
+        macro: bool,
+        backward: bool,
+        min_cut: bool,
+        reorder: bool,
+        cut_nodes: bool,
+        beam: bool,
+        visited_bytes: int,
+    ) -> None: ...
+
+class ScheduleOutcome:
+    """What a solve found."""
+
+    @property
+    def order(self) -> list[int]: ...
+    @property
+    def peak(self) -> int: ...
+    @property
+    def bound(self) -> int: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def bound_method(self) -> str: ...
+    @property
+    def stopped(self) -> bool: ...
+    @property
+    def interrupted(self) -> bool: ...
+    @property
+    def states(self) -> int: ...
+    @property
+    def flows(self) -> int: ...
+    @property
+    def work(self) -> int: ...
+
+def solve_schedule(
+    problem: Schedule,
+    starts: Sequence[tuple[str, Sequence[int]]],
+    techniques: ScheduleTechniques,
+    time_limit_s: float,
+    work_limit: int,
+    progress: object | None,
+) -> ScheduleOutcome:
+    """Solve until proven, stopped by a limit, by Ctrl-C, or by `progress` returning True.
+    """

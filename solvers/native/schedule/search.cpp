@@ -1,0 +1,225 @@
+#include "schedule/search.hpp"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "schedule/visited.hpp"
+#include "schedule/walk.hpp"
+
+namespace lowtide::schedule {
+
+namespace {
+
+constexpr std::size_t kMacroPops = 40;
+
+template <bool kForward>
+class Search {
+ public:
+  Search(const Problem& problem, const Segment& segment, Bytes budget, const SearchOptions& options,
+         Control& control)
+      : problem_(problem),
+        target_(segment.nodes.size()),
+        budget_(budget),
+        one_step_(options.one_step),
+        macro_(options.macro && !problem.has_overwrites()),
+        control_(control),
+        walk_(problem, segment),
+        visited_(options.visited_bytes) {}
+
+  SearchResult run(std::uint64_t state_limit) {
+    SearchResult result;
+    if (enter()) return finish(result, Verdict::kFeasible);
+    while (!frames_.empty()) {
+      Frame& frame = frames_.back();
+      if (frame.next == frame.end) {
+        children_.resize(frame.begin);
+        const std::size_t length = frame.length;
+        frames_.pop_back();
+        rewind(length);
+        continue;
+      }
+      if (states_ >= state_limit || control_.spend(1 + walk_.ready().size())) {
+        return finish(result, Verdict::kUnknown);
+      }
+      take(children_[frame.next++].node);
+      if (enter()) return finish(result, Verdict::kFeasible);
+    }
+    return finish(result, Verdict::kInfeasible);
+  }
+
+ private:
+  struct Child {
+    Bytes after, transient;
+    Node node;
+  };
+  struct Frame {
+    std::size_t begin, end, next;  // in children_
+    std::size_t length;            // of the path before this state was entered and closed
+  };
+  struct Taken {
+    Node node;
+    Bytes mem;  // before
+  };
+
+  SearchResult& finish(SearchResult& result, Verdict verdict) {
+    result.verdict = verdict;
+    result.states = states_;
+    result.next_bound = least_pruned_;
+    if (verdict == Verdict::kFeasible) {
+      for (const Taken& t : path_) result.order.push_back(t.node);
+      if (!kForward) std::reverse(result.order.begin(), result.order.end());
+    }
+    return result;
+  }
+
+  void take(Node v) {
+    path_.push_back({v, walk_.mem()});
+    walk_.step(v);
+  }
+  void rewind(std::size_t length) {
+    while (path_.size() > length) {
+      walk_.undo(path_.back().node, path_.back().mem);
+      path_.pop_back();
+    }
+  }
+  bool fits(Bytes transient) {
+    if (transient <= budget_) return true;
+    least_pruned_ = std::min(least_pruned_, transient);
+    return false;
+  }
+
+  // At a new state, the last node of the path just taken.  True when the segment is done; else the
+  // state has a frame, or was seen before and is left again.
+  bool enter() {
+    const std::size_t length = path_.empty() ? 0 : path_.size() - 1;
+    ++states_;
+    if (!path_.empty() && visited_.insert(walk_.hash())) {
+      rewind(length);
+      return false;
+    }
+    if (close()) {
+      if (path_.size() == target_) return true;
+      if (visited_.insert(walk_.hash())) {
+        rewind(length);
+        return false;
+      }
+    }
+    if (path_.size() == target_) return true;
+    const std::size_t begin = children_.size();
+    for (Node v : walk_.ready()) {
+      const Look look = walk_.look(v);
+      if (fits(look.transient)) children_.push_back({look.after, look.transient, v});
+    }
+    std::sort(children_.begin() + static_cast<std::ptrdiff_t>(begin), children_.end(),
+              [](const Child& x, const Child& y) {
+                if (x.after != y.after) return x.after < y.after;
+                if (x.transient != y.transient) return x.transient < y.transient;
+                return x.node < y.node;
+              });
+    frames_.push_back({begin, children_.size(), begin, length});
+    return false;
+  }
+
+  // Runs what can be run without loss; true if anything was.
+  bool close() {
+    bool any = false;
+    for (bool again = true; again;) {
+      again = false;
+      if (one_step_) {
+        while (const Node* v = free_step()) {
+          take(*v);
+          any = true;
+        }
+      }
+      if (macro_ && free_macro()) any = again = true;
+    }
+    return any;
+  }
+
+  const Node* free_step() {
+    for (const Node& v : walk_.ready()) {
+      if (!kForward && problem_.shared(v)) continue;
+      const Look look = walk_.look(v);
+      if (look.after <= walk_.mem() && fits(look.transient)) {
+        found_ = v;
+        return &found_;
+      }
+    }
+    return nullptr;
+  }
+
+  struct Part {
+    std::vector<Node> nodes;
+    bool fits;
+  };
+
+  bool free_macro() {
+    const std::vector<Node> roots = walk_.ready();
+    const std::size_t length = path_.size();
+    for (Node root : roots) {
+      // Sets of one size at a time, so that their flags are final before they are expanded.
+      std::vector<Part> level{{{root}, fits(walk_.look(root).transient)}};
+      std::size_t pops = 0;
+      const Bytes base = walk_.mem();
+      while (!level.empty() && pops < kMacroPops) {
+        std::vector<Part> wider;
+        std::unordered_map<std::uint64_t, std::size_t> known;
+        for (const Part& part : level) {
+          if (++pops > kMacroPops) break;
+          control_.spend(part.nodes.size());
+          for (Node v : part.nodes) take(v);
+          if (walk_.mem() <= base) {
+            if (part.fits) return true;
+            level.clear();  // the smallest set does not fit: nothing can be said for this root
+            wider.clear();
+            rewind(length);
+            break;
+          }
+          for (Node v : walk_.ready()) {
+            if (std::find(roots.begin(), roots.end(), v) != roots.end()) continue;
+            const bool fit = part.fits && fits(walk_.look(v).transient);
+            const Hash now = walk_.hash();
+            const Hash step = node_hash(v);
+            const auto [place, is_new] = known.try_emplace(now.a ^ step.a, wider.size());
+            if (is_new) {
+              wider.push_back(part);
+              wider.back().nodes.push_back(v);
+              wider.back().fits = fit;
+            } else if (fit && !wider[place->second].fits) {
+              wider[place->second].nodes = part.nodes;
+              wider[place->second].nodes.push_back(v);
+              wider[place->second].fits = true;
+            }
+          }
+          rewind(length);
+        }
+        level = std::move(wider);
+      }
+    }
+    return false;
+  }
+
+  const Problem& problem_;
+  const std::size_t target_;
+  const Bytes budget_;
+  const bool one_step_, macro_;
+  Control& control_;
+  Walk<kForward> walk_;
+  Visited visited_;
+  std::vector<Taken> path_;
+  std::vector<Child> children_;
+  std::vector<Frame> frames_;
+  Bytes least_pruned_ = kInfinity;
+  std::uint64_t states_ = 0;
+  Node found_ = 0;
+};
+
+}  // namespace
+
+SearchResult decide(const Problem& problem, const Segment& segment, Bytes budget, bool forward,
+                    const SearchOptions& options, std::uint64_t state_limit, Control& control) {
+  if (forward) return Search<true>(problem, segment, budget, options, control).run(state_limit);
+  return Search<false>(problem, segment, budget, options, control).run(state_limit);
+}
+
+}  // namespace lowtide::schedule

@@ -1,0 +1,107 @@
+"""The command line: `optimize` and `lowtide`.
+
+Reports go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 internal error, 2 usage
+or unreadable input, 3 budget proven infeasible, 4 budget not met and not proven, 5 verification
+failed (nothing written); 130 interrupted before there was a plan.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import typer
+
+from lowtide import __version__
+from lowtide.cli import information, model, solve
+from lowtide.errors import LowtideError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["app", "main", "optimize_app", "optimize_main"]
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+def _typer(help_text: str, **settings: bool) -> typer.Typer:
+    return typer.Typer(
+        help=help_text,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=_SETTINGS,
+        **settings,
+    )
+
+
+app = _typer("The smallest provable peak, for the runtime you already use.", no_args_is_help=True)
+optimize_app = _typer("Bring a model's memory high-water mark down.")
+solve_app = _typer("Run a solver on an instance file.", no_args_is_help=True)
+
+optimize_app.command(no_args_is_help=True)(model.optimize)
+app.command(no_args_is_help=True)(model.optimize)
+app.command(no_args_is_help=True)(model.analyze)
+app.command(no_args_is_help=True)(model.apply)
+solve_app.command("schedule", no_args_is_help=True)(solve.schedule)
+solve_app.command("allocate", no_args_is_help=True)(solve.allocate)
+app.add_typer(solve_app, name="solve")
+app.command()(information.passes)
+app.command()(information.doctor)
+app.command()(information.cite)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"lowtide {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_print_version, is_eager=True
+    ),
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command `lowtide`."""
+    _run(app, "lowtide", arguments)
+
+
+def optimize_main(arguments: Sequence[str] | None = None) -> None:
+    """The command `optimize`."""
+    _run(optimize_app, "optimize", arguments)
+
+
+def _run(application: typer.Typer, name: str, arguments: Sequence[str] | None) -> None:
+    """Run, and turn whatever happens into one message and the right exit code."""
+    command = typer.main.get_command(application)
+    try:
+        code = command.main(args=arguments, prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted: nothing was written", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except LowtideError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except Exception as error:
+        if os.environ.get("LOWTIDE_DEBUG"):
+            raise
+        print(
+            f"internal error: {type(error).__name__}: {error}\n"
+            f"Set LOWTIDE_DEBUG=1 for the traceback; please report it with the model.",
+            file=sys.stderr,
+        )
+        code = 1
+    raise SystemExit(code if isinstance(code, int) else 0)

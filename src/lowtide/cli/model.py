@@ -1,0 +1,222 @@
+"""Commands on models: optimize, analyze, apply."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lowtide.cli.progress import show
+from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError, InputError
+from lowtide.units import parse_bytes, parse_seconds
+
+if TYPE_CHECKING:
+    from lowtide.report import Report
+
+__all__ = ["analyze", "apply", "optimize"]
+
+Model = Annotated[Path, typer.Argument(help="The model: an .onnx file.", metavar="MODEL")]
+Target = Annotated[
+    str,
+    typer.Option(
+        help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU) or onnx "
+        "(the file's operators, for runtimes that follow the file's order)."
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="The most the peak may be: 256KiB, 1.5MiB, 8GB.", metavar="SIZE"),
+]
+TimeLimit = Annotated[
+    str, typer.Option(help="For the solvers: 30s, 500ms, 2m.", metavar="DURATION")
+]
+Seed = Annotated[int, typer.Option(help="For everything random.", min=0)]
+Dim = Annotated[
+    list[str] | None,
+    typer.Option(help="Bind a dynamic dimension: batch=1; '*=1' for all.", metavar="NAME=VALUE"),
+]
+Pipeline = Annotated[
+    str | None, typer.Option(help="The passes: inplace,schedule{time_limit_s=10},allocate.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+OrtLevel = Annotated[
+    str, typer.Option(help="Optimisation level of ORT's graph: all, extended or basic.")
+]
+Threads = Annotated[
+    int | None, typer.Option(help="At most this many threads; default: all cores.", min=1)
+]
+
+
+def optimize(
+    path: Model,
+    peak_mem: Annotated[
+        bool, typer.Option("--peak-mem", help="Minimise the peak memory (the default goal).")
+    ] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Default: MODEL.lowtide.onnx beside the model."),
+    ] = None,
+    target: Target = "onnxruntime",
+    budget: Budget = None,
+    time_limit: TimeLimit = "30s",
+    seed: Seed = 0,
+    dim: Dim = None,
+    pipeline: Pipeline = None,
+    ort_level: OrtLevel = "all",
+    portable: Annotated[
+        bool,
+        typer.Option(
+            "--portable",
+            help="A file that moves between machines and keeps the order in an unmodified session "
+            "at basic optimisation.",
+        ),
+    ] = False,
+    plan_out: Annotated[
+        Path | None, typer.Option(help="Write the plan as JSON too.", metavar="FILE")
+    ] = None,
+    as_json: Json = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify/--no-verify", help="Execute, compare and measure the result."),
+    ] = True,
+    threads: Threads = None,
+) -> None:
+    """Write a model that needs less memory, and report what was proven and measured."""
+    from lowtide import optimizer
+
+    assert peak_mem
+    with show() as progress:
+        result = optimizer.optimize(
+            path,
+            output=_output(path, output),
+            target=target,
+            budget=None if budget is None else parse_bytes(budget),
+            time_limit_s=parse_seconds(time_limit),
+            seed=seed,
+            dims=_dims(dim),
+            pipeline=pipeline,
+            ort_level=ort_level,
+            portable=portable,
+            plan_out=plan_out,
+            verify=verify,
+            threads=threads,
+            progress=progress,
+        )
+    _print(result.report, as_json=as_json)
+    _exit_for_budget(result.report)
+
+
+def analyze(
+    path: Model,
+    target: Target = "onnxruntime",
+    budget: Budget = None,
+    time_limit: TimeLimit = "30s",
+    seed: Seed = 0,
+    dim: Dim = None,
+    pipeline: Pipeline = None,
+    ort_level: OrtLevel = "all",
+    as_json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Show the peak, what makes it, and what a better order needs. Writes nothing."""
+    from lowtide import optimizer
+
+    with show() as progress:
+        report = optimizer.analyze(
+            path,
+            target=target,
+            budget=None if budget is None else parse_bytes(budget),
+            time_limit_s=parse_seconds(time_limit),
+            seed=seed,
+            dims=_dims(dim),
+            pipeline=pipeline,
+            ort_level=ort_level,
+            threads=threads,
+            progress=progress,
+        )
+    _print(report, as_json=as_json, detail=True)
+    _exit_for_budget(report)
+
+
+def apply(
+    plan: Annotated[Path, typer.Argument(help="A plan written by --plan-out.", metavar="PLAN")],
+    path: Model,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Default: MODEL.lowtide.onnx beside the model."),
+    ] = None,
+    as_json: Json = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify/--no-verify", help="Execute, compare and measure the result."),
+    ] = True,
+    threads: Threads = None,
+) -> None:
+    """Apply a saved plan to the model that it was made for, and verify it again."""
+    from lowtide import optimizer
+
+    with show() as progress:
+        result = optimizer.apply(
+            plan,
+            path,
+            output=_output(path, output),
+            verify=verify,
+            threads=threads,
+            progress=progress,
+        )
+    _print(result.report, as_json=as_json)
+
+
+def _output(path: Path, output: Path | None) -> Path:
+    if output is not None:
+        return output
+    stem = path.name.removesuffix(".onnx")
+    return path.with_name(f"{stem}.lowtide.onnx")
+
+
+def _dims(items: list[str] | None) -> dict[str, int]:
+    dims: dict[str, int] = {}
+    for item in items or ():
+        name, equals, value = item.rpartition("=")
+        if not equals or not name or not value.isascii() or not value.isdigit():
+            raise InputError(f"--dim {item}: write NAME=VALUE with a whole number, as in batch=1")
+        if int(value) > 1 << 40:
+            raise InputError(f"--dim {item}: the value is over 2^40")
+        dims[name] = int(value)
+    return dims
+
+
+def _print(report: Report, *, as_json: bool, detail: bool = False) -> None:
+    if as_json:
+        print(report.to_json())
+        return
+    from rich.console import Console
+
+    width = None if "COLUMNS" in os.environ else _width()
+    report.render(Console(highlight=False, width=width), detail=detail)
+
+
+def _width() -> int | None:
+    """Off a terminal nothing is wrapped to 80 columns."""
+    import sys
+
+    return None if sys.stdout.isatty() else 120
+
+
+def _exit_for_budget(report: Report) -> None:
+    """Leave with 3 or 4 where a budget was set and is not met."""
+    if report.budget is None or report.budget["excess"] <= 0:
+        return
+    needed, available = report.budget["needed"], report.budget["available"]
+    text = f"the budget of {available:,} bytes is not met: the best plan needs {needed:,}"
+    if report.peak_bytes.lower_bound > available:
+        raise BudgetInfeasibleError(
+            f"{text}, and every order needs at least {report.peak_bytes.lower_bound:,} (proven): "
+            f"raise --budget to {report.budget['fits_at']:,}"
+        )
+    raise BudgetNotMetError(
+        f"{text}; less was not excluded: raise --time-limit, or --budget to "
+        f"{report.budget['fits_at']:,}"
+    )

@@ -1,0 +1,46 @@
+"""Progress on stderr, quiet off a terminal."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lowtide.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Progress", "show"]
+
+
+class Progress:
+    """What long work calls: `stage` when it turns to something else, `bounds` while it solves."""
+
+    def __init__(self, write: Callable[[str], None] | None) -> None:
+        self._write = write
+        self._stage = ""
+
+    def stage(self, text: str) -> None:
+        """Say what is being done now."""
+        self._stage = text
+        if self._write is not None:
+            self._write(text)
+
+    def bounds(self, incumbent: int | None, bound: int) -> None:
+        """Say how far the solver has come."""
+        if self._write is not None:
+            best = "-" if incumbent is None else format_bytes(incumbent)
+            self._write(f"{self._stage}: best {best}, lower bound {format_bytes(bound)}")
+
+
+@contextmanager
+def show() -> Iterator[Progress]:
+    """A live line on stderr while the block runs; nothing where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield Progress(None)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield Progress(status.update)

@@ -1,0 +1,126 @@
+"""Commands on instance files: solve schedule, solve allocate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lowtide.cli.progress import show
+from lowtide.errors import LowtideError
+from lowtide.solvers.status import Status
+from lowtide.units import parse_bytes, parse_seconds
+
+if TYPE_CHECKING:
+    from lowtide.solvers.allocation.problem import AllocationSolution
+
+__all__ = ["allocate", "schedule"]
+
+TimeLimit = Annotated[str, typer.Option(help="30s, 500ms, 2m.", metavar="DURATION")]
+Seed = Annotated[int, typer.Option(help="For everything random.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print the solution as JSON.")]
+
+# Exit codes by status, where the instance asks for a limit that was not met.
+_INFEASIBLE, _NOT_MET = 3, 4
+
+
+def schedule(
+    path: Annotated[Path, typer.Argument(help="An instance as JSON.", metavar="FILE.json")],
+    time_limit: TimeLimit = "30s",
+    seed: Seed = 0,
+    solver: Annotated[
+        str, typer.Option(help="exact, or a named order; `lowtide passes` lists them.")
+    ] = "exact",
+    as_json: Json = False,
+) -> None:
+    """Find an order with the least peak, and prove it where that is possible."""
+    from lowtide.solvers.schedule.instance import read_instance
+    from lowtide.solvers.schedule.registry import get_scheduler
+
+    problem = read_instance(path)
+    with show() as progress:
+        progress.stage("schedule")
+        solution = get_scheduler(solver)(
+            problem,
+            time_limit_s=parse_seconds(time_limit),
+            seed=seed,
+            start=(),
+            progress=progress.bounds,
+        )
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "status": solution.status,
+                    "peak_bytes": solution.peak_bytes,
+                    "lower_bound_bytes": solution.lower_bound_bytes,
+                    "order": solution.order,
+                    "seconds": solution.seconds,
+                    "cpu_seconds": solution.cpu_seconds,
+                    "method": solution.method,
+                    "bound_method": solution.bound_method,
+                }
+            )
+        )
+        return
+    print(f"status       {solution.status}: {solution.status.message}")
+    print(f"peak         {solution.peak_bytes:,} bytes ({solution.method})")
+    print(f"lower bound  {solution.lower_bound_bytes:,} bytes ({solution.bound_method})")
+    print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
+
+
+def allocate(
+    path: Annotated[Path, typer.Argument(help="Buffers as CSV.", metavar="FILE.csv")],
+    capacity: Annotated[
+        str | None, typer.Option(help="The most the height may be.", metavar="SIZE")
+    ] = None,
+    time_limit: TimeLimit = "10s",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Give every buffer an offset so that the arena is as low as possible."""
+    from lowtide.solvers.allocation.check import check
+    from lowtide.solvers.allocation.csv import read_csv
+    from lowtide.solvers.allocation.pack import pack
+
+    limit = None if capacity is None else parse_bytes(capacity)
+    problem = read_csv(path, capacity=limit)
+    with show() as progress:
+        progress.stage("allocate")
+        solution = pack(problem, time_limit_s=parse_seconds(time_limit), seed=seed)
+    check(problem, solution)
+    offsets = None
+    if solution.offsets is not None:
+        offsets = {b.id: o for b, o in zip(problem.blocks, solution.offsets, strict=True)}
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "status": solution.status,
+                    "height": solution.height,
+                    "lower_bound": solution.lower_bound,
+                    "offsets": offsets,
+                    "seconds": solution.seconds,
+                    "cpu_seconds": solution.cpu_seconds,
+                    "method": solution.method,
+                }
+            )
+        )
+    else:
+        print(f"status       {solution.status}: {solution.status.message}")
+        print(f"height       {solution.height:,}" if solution.height is not None else "no layout")
+        print(f"lower bound  {solution.lower_bound:,}")
+        print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
+    if limit is not None:
+        _exit_for_capacity(solution, limit)
+
+
+def _exit_for_capacity(solution: AllocationSolution, capacity: int) -> None:
+    if solution.status is Status.INFEASIBLE:
+        raise typer.Exit(_INFEASIBLE)
+    if solution.height is None or solution.height > capacity:
+        raise typer.Exit(_NOT_MET)
+    if solution.lower_bound > solution.height:
+        raise LowtideError("the lower bound exceeds a height that is reached")

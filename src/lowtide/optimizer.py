@@ -1,0 +1,223 @@
+"""The main job, end to end: read, plan, check, emit, verify, measure, report.
+
+    source file --read--> onnx_ir --ORT optimises--> planning graph --import--> ir.Graph
+        ir.Graph --passes--> Plan --emit--> staged file --verify, measure--> renamed to its place
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowtide import emission
+from lowtide.errors import InputError, PlanError
+from lowtide.planning import Planned, Settings, plan_model, prepare
+from lowtide.reporting import build_report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+    import onnx_ir
+
+    from lowtide.passes.plan import Plan
+    from lowtide.planning import Progress
+    from lowtide.report import Report
+
+    Source = str | Path | onnx.ModelProto | onnx_ir.Model
+
+__all__ = ["Result", "analyze", "apply", "optimize"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an optimization gave.
+
+    Attributes:
+        report: figures, proof, verification and measurements; `report.to_json()`.
+        plan: the execution sequence and layout; `plan.to_json()`.
+    """
+
+    report: Report
+    plan: Plan
+    _planned: Planned
+
+    @property
+    def budget_met(self) -> bool:
+        """Whether no budget was set or the peak is within it."""
+        return self.report.budget is None or self.report.budget["excess"] <= 0
+
+    def save(self, path: str | Path) -> Path:
+        """Write the planned model; the file appears whole or not at all.
+
+        Raises:
+            InputError: `path` is the source model, or cannot be written.
+        """
+        destination = Path(path)
+        with emission.stage(self._planned, self.plan, destination) as staged:
+            staged.commit()
+        return destination
+
+
+def optimize(
+    model: Source,
+    *,
+    output: str | Path | None = None,
+    target: str = "onnxruntime",
+    budget: int | str | None = None,
+    time_limit_s: float | None = 30.0,
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
+    pipeline: str | None = None,
+    ort_level: str = "all",
+    portable: bool = False,
+    plan_out: str | Path | None = None,
+    verify: bool = True,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Plan a model for the least peak memory, and write it where `output` says.
+
+    Args:
+        model: a path, an `onnx.ModelProto` or an `onnx_ir.Model`; never changed.
+        output: where to write the result; None to decide later with `Result.save`.
+        target: `onnxruntime` or `onnx`.
+        budget: the most the peak may be, in bytes or as text such as `256KiB`. Where it is not met
+            nothing is written, and the report's `budget` says by how much.
+        time_limit_s: for the solvers; None for no limit.
+        seed: for everything random.
+        dims: values for dynamic dimensions; `*` for all that are open.
+        pipeline: the passes, as `inplace,schedule,allocate`.
+        ort_level: the optimisation level of ONNX Runtime's graph: `all`, `extended`, `basic`.
+        portable: for a file that moves between machines.
+        plan_out: where to write the plan as JSON.
+        verify: execute source and result, compare the outputs, measure peak and latency.
+        threads: at most this many; all cores by default.
+        progress: told about stages and bounds.
+
+    Raises:
+        InputError: the model or an option cannot be used.
+        VerificationError: the result did not do what was promised; nothing was written.
+    """
+    settings = Settings.of(
+        target=target,
+        level=ort_level,
+        portable=portable,
+        dims=dims,
+        budget=budget,
+        time_limit_s=time_limit_s,
+        seed=seed,
+        pipeline=pipeline,
+        threads=threads,
+    )
+    started = time.perf_counter()
+    destination = None if output is None else Path(output)
+    emission.refuse_source(model, destination, None if plan_out is None else Path(plan_out))
+    planned = plan_model(model, settings, progress)
+    return _finish(planned, destination, plan_out, verify, progress, started)
+
+
+def analyze(
+    model: Source,
+    *,
+    target: str = "onnxruntime",
+    budget: int | str | None = None,
+    time_limit_s: float | None = 30.0,
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
+    pipeline: str | None = None,
+    ort_level: str = "all",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Report the peak of a model, what makes it, and what a better order would need.
+
+    Writes and executes nothing. Arguments and errors are those of `optimize`.
+    """
+    settings = Settings.of(
+        target=target,
+        level=ort_level,
+        portable=False,
+        dims=dims,
+        budget=budget,
+        time_limit_s=time_limit_s,
+        seed=seed,
+        pipeline=pipeline,
+        threads=threads,
+    )
+    started = time.perf_counter()
+    planned = plan_model(model, settings, progress)
+    return build_report(planned, None, None, started=started)
+
+
+def apply(
+    plan: str | Path | Plan,
+    model: str | Path,
+    *,
+    output: str | Path,
+    verify: bool = True,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Apply a saved plan to the model that it was made for, and verify it again.
+
+    Raises:
+        PlanError: the plan is malformed, was made for another model, or does not fit its graph.
+    """
+    from lowtide.passes.plan import Plan
+
+    started = time.perf_counter()
+    destination = Path(output)
+    emission.refuse_source(model, destination, None)
+    if not isinstance(plan, Plan):
+        emission.refuse_source(plan, destination, None)
+        plan = Plan.from_json(_read_text(Path(plan)))
+    settings = Settings.from_plan(plan, threads)
+    prepared = prepare(model, settings, progress)
+    if prepared.source.sha256 != plan.model_sha256:
+        raise PlanError(
+            f"the plan was made for the model with SHA-256 {plan.model_sha256[:12]}..., "
+            f"{model} has {prepared.source.sha256[:12]}...: run optimize on this model"
+        )
+    return _finish(prepared.adopt(plan), destination, None, verify, progress, started)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > 1 << 28:
+            raise InputError(f"{path} has {path.stat().st_size:,} bytes: too large for a plan")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the plan {path} cannot be read: {error}") from None
+
+
+def _finish(
+    planned: Planned,
+    destination: Path | None,
+    plan_out: str | Path | None,
+    verify: bool,
+    progress: Progress | None,
+    started: float,
+) -> Result:
+    """Emit, verify, measure and report; commit the files only at the very end."""
+    if not planned.within_budget:
+        report = build_report(planned, None, None, started=started)
+        return Result(report, planned.plan, planned)
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        target = destination or Path(folder, "model.lowtide.onnx")
+        plan, outcome = planned.plan, None
+        if destination is not None or verify:
+            with emission.stage(planned, plan, target) as staged:
+                if verify:
+                    if progress is not None:
+                        progress.stage("verify and measure")
+                    outcome = emission.verify(planned, staged)
+                if destination is not None:
+                    staged.commit()
+        if plan_out is not None:
+            emission.write_text(Path(plan_out), plan.to_json())
+    report = build_report(planned, outcome, destination, started=started)
+    return Result(report, plan, replace(planned))

@@ -1,0 +1,328 @@
+"""From a model to a plan: which graph is planned, under which accounting, with which passes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol
+
+from lowtide import __version__
+from lowtide.errors import InputError, ModelError, PlanError
+from lowtide.frontends.onnx import OnnxSource, import_graph, optimized_by_ort, read
+from lowtide.ir import Accounting, Graph, Timeline, simulate, verify
+from lowtide.passes.pipeline import DEFAULT, parse, print_pipeline, run
+from lowtide.passes.plan import Plan
+from lowtide.passes.state import State
+from lowtide.solvers.schedule.orders.ort_default import reverse_dfs
+from lowtide.units import parse_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import onnx
+    import onnx_ir
+
+    from lowtide.ir import Op
+
+    Source = str | Path | onnx.ModelProto | onnx_ir.Model
+
+__all__ = ["Planned", "Prepared", "Progress", "Settings", "plan_model", "prepare"]
+
+_TARGETS = ("onnxruntime", "onnx")
+_LEVELS = ("all", "extended", "basic")
+
+# ONNX Runtime's CPU allocator aligns every tensor to 64 bytes; the caller owns the inputs; outputs
+# are handed over at the end.
+_ACCOUNTING = Accounting(inputs_in_arena=False, outputs_live_to_end=True, alignment=64)
+
+
+class Progress(Protocol):
+    """Who wants to hear how far the work has come."""
+
+    def stage(self, text: str) -> None:
+        """Called when the work turns to something else."""
+        ...
+
+    def bounds(self, incumbent: int | None, bound: int) -> None:
+        """Called by solvers with the best value and the lower bound so far, in bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one run, checked."""
+
+    target: str
+    level: str
+    portable: bool
+    dims: Mapping[str, int]
+    budget_bytes: int | None
+    time_limit_s: float | None
+    seed: int
+    pipeline: str
+    threads: int
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        target: str,
+        level: str,
+        portable: bool,
+        dims: Mapping[str, int] | None,
+        budget: int | str | None,
+        time_limit_s: float | None,
+        seed: int,
+        pipeline: str | None,
+        threads: int | None,
+    ) -> Settings:
+        """Check the options.
+
+        Raises:
+            InputError: an unknown target, level or pass, or a value out of range.
+        """
+        if target not in _TARGETS:
+            raise InputError(f"the target `{target}` is not one of {', '.join(_TARGETS)}")
+        if level not in _LEVELS:
+            raise InputError(f"the level `{level}` is not one of {', '.join(_LEVELS)}")
+        if target == "onnx":
+            if portable:
+                raise InputError("--portable belongs to the target onnxruntime: drop one of them")
+            level = "none"
+        elif portable:
+            level = "basic"
+        if isinstance(budget, str):
+            budget = parse_bytes(budget)
+        if budget is not None and budget <= 0:
+            raise InputError(f"the budget must be at least one byte, not {budget}")
+        if time_limit_s is not None and time_limit_s < 0:
+            raise InputError(f"the time limit must not be negative: {time_limit_s}")
+        return cls(
+            target=target,
+            level=level,
+            portable=portable,
+            dims=dict(dims or {}),
+            budget_bytes=budget,
+            time_limit_s=time_limit_s,
+            seed=seed,
+            pipeline=print_pipeline(parse(pipeline or DEFAULT)),
+            threads=threads or os.cpu_count() or 1,
+        )
+
+    @classmethod
+    def from_plan(cls, plan: Plan, threads: int | None) -> Settings:
+        """The settings under which a saved plan was made."""
+        dims: dict[str, int] = {}
+        for key, value in plan.options.items():
+            if key.startswith("dim:"):
+                dims[key[4:]] = int(value)
+        settings = cls.of(
+            target=plan.target,
+            level=plan.level if plan.level in _LEVELS else "all",
+            portable=bool(plan.options.get("portable", False)),
+            dims=dims,
+            budget=None,
+            time_limit_s=None,
+            seed=int(plan.options.get("seed", 0)),
+            pipeline=str(plan.options.get("pipeline", DEFAULT)),
+            threads=threads,
+        )
+        return settings
+
+    @property
+    def plan_options(self) -> dict[str, str | int | bool]:
+        """What a plan records, so that it can be applied later."""
+        options: dict[str, str | int | bool] = {
+            "portable": self.portable,
+            "seed": self.seed,
+            "pipeline": self.pipeline,
+            "lowtide": __version__,
+            "onnxruntime": version("onnxruntime"),
+        }
+        options.update({f"dim:{name}": value for name, value in self.dims.items()})
+        return options
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that is ready to be planned.
+
+    Attributes:
+        source: the model as it was read.
+        settings: the options; `level` is the one that was really used.
+        model: the planning model: ORT's optimised one, or the source itself.
+        graph: the planning model as IR.
+        accounting: how its memory is counted.
+        source_order: the timeline of the planning model's own order.
+        default_order: the timeline of ONNX Runtime's DEFAULT order.
+        notes: what the user should know.
+        seconds: wall time of loading.
+    """
+
+    source: OnnxSource
+    settings: Settings
+    model: onnx_ir.Model
+    graph: Graph
+    accounting: Accounting
+    source_order: Timeline
+    default_order: Timeline
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def adopt(self, plan: Plan) -> Planned:
+        """Take a saved plan; its sequence and figures are checked against the graph.
+
+        Raises:
+            PlanError: the sequence does not fit, or its peak is not what the certificate says.
+        """
+        names = {op.name for op in self.graph.ops}
+        if set(plan.sequence) != names or len(plan.sequence) != len(names):
+            raise PlanError(
+                "the plan's sequence does not name the ops of this model's planning graph: it was "
+                "made with another ONNX Runtime or CPU; run optimize here"
+            )
+        order = tuple(self.graph.op(name) for name in plan.sequence)
+        timeline = simulate(self.graph, self.accounting, order)
+        if plan.certificate is None or plan.certificate.peak_bytes != timeline.peak_bytes:
+            raise PlanError(
+                f"the plan does not state the peak that its sequence has, {timeline.peak_bytes} "
+                f"bytes: it was changed, or made by another version"
+            )
+        return Planned(self, plan, timeline)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A prepared model with its plan and the timeline of the planned sequence."""
+
+    prepared: Prepared
+    plan: Plan
+    timeline: Timeline
+    seconds: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def order(self) -> tuple[Op, ...]:
+        """The planned sequence."""
+        return tuple(step.op for step in self.timeline.steps)
+
+    @property
+    def within_budget(self) -> bool:
+        """Whether no budget was set or the planned peak is within it."""
+        budget = self.prepared.settings.budget_bytes
+        return budget is None or self.timeline.peak_bytes <= budget
+
+
+def prepare(model: Source, settings: Settings, progress: Progress | None = None) -> Prepared:
+    """Read a model and import the graph that will run.
+
+    Where ORT's graph at the level that was asked for cannot be planned, the next lower level is
+    taken and a note says so.
+    """
+    started = time.perf_counter()
+    if progress is not None:
+        progress.stage("load")
+    source = read(model, dims=settings.dims)
+    notes: list[str] = []
+    if settings.target == "onnx":
+        planning, graph = source.model, import_graph(source.model)
+    else:
+        if progress is not None:
+            progress.stage("optimise with ONNX Runtime")
+        levels = _LEVELS[_LEVELS.index(settings.level) :]
+        for position, level in enumerate(levels):
+            try:
+                planning = optimized_by_ort(source, level=level)  # type: ignore[arg-type]
+                graph = import_graph(planning)
+            except ModelError as error:
+                if position + 1 == len(levels) or settings.portable:
+                    raise
+                notes.append(f"ORT's graph at level {level} cannot be planned ({error})")
+                continue
+            settings = replace(settings, level=level)
+            break
+        else:
+            raise ModelError("ONNX Runtime gave no graph that can be planned")
+    verify(graph)
+    default = reverse_dfs(_predecessors(graph))
+    ops = graph.ops
+    return Prepared(
+        source=source,
+        settings=settings,
+        model=planning,
+        graph=graph,
+        accounting=_ACCOUNTING,
+        source_order=simulate(graph, _ACCOUNTING),
+        default_order=simulate(graph, _ACCOUNTING, [ops[node] for node in default]),
+        notes=tuple(notes),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _predecessors(graph: Graph) -> list[list[int]]:
+    number = {op: index for index, op in enumerate(graph.ops)}
+    return [
+        [number[t.producer] for t in op.operands if t.producer is not None] for op in graph.ops
+    ]
+
+
+def plan_model(model: Source, settings: Settings, progress: Progress | None = None) -> Planned:
+    """Prepare a model and run the passes; the plan is never worse than the orders it replaces."""
+    prepared = prepare(model, settings, progress)
+    started = time.perf_counter()
+    if progress is not None:
+        progress.stage("plan")
+    settings = prepared.settings
+    start = prepared.source_order
+    if prepared.default_order.peak_bytes < start.peak_bytes:
+        start = prepared.default_order
+    accounting = prepared.accounting
+    blank = Plan(
+        model_sha256=prepared.source.sha256,
+        target=settings.target,
+        level=settings.level,
+        accounting={
+            "inputs_in_arena": accounting.inputs_in_arena,
+            "outputs_live_to_end": accounting.outputs_live_to_end,
+            "alignment": accounting.alignment,
+        },
+        sequence=tuple(step.op.name for step in start.steps),
+        options=settings.plan_options,
+    )
+    state = run(
+        parse(settings.pipeline),
+        State(
+            graph=prepared.graph,
+            accounting=accounting,
+            plan=blank,
+            seed=settings.seed,
+            time_limit_s=settings.time_limit_s,
+            threads=settings.threads,
+            progress=None if progress is None else progress.bounds,
+        ),
+    )
+    timeline = simulate(state.graph, state.accounting, state.order)
+    notes = list(prepared.notes)
+    if state.plan.certificate is None or state.plan.certificate.method == "source":
+        notes.append("no better order was found: the input's order is kept")
+    return Planned(
+        replace(prepared, accounting=state.accounting),
+        state.plan,
+        timeline,
+        seconds=time.perf_counter() - started,
+        notes=tuple(notes),
+    )
+
+
+def versions() -> dict[str, str]:
+    """What the result depends on, for the report."""
+    names = ("onnx", "onnx-ir", "onnxruntime", "ortools")
+    return {
+        "lowtide": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }

@@ -1,0 +1,207 @@
+"""The report of an optimization: `lowtide.report/1` as JSON, and the table for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from lowtide.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+__all__ = ["SCHEMA", "Figures", "Live", "PeakOp", "Report"]
+
+SCHEMA = "lowtide.report/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Bytes in the source order, in the planned one, and proven to be needed."""
+
+    before: int
+    after: int
+    lower_bound: int
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A tensor that is live at the peak."""
+
+    tensor: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeakOp:
+    """An op at which the peak is reached, and what is live then, largest first."""
+
+    op: str
+    live: tuple[Live, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is said about one run; docs/formats.md explains every field."""
+
+    model: Mapping[str, object]
+    target: str
+    versions: Mapping[str, str]
+    status: str
+    proof: Mapping[str, object]
+    accounting: Mapping[str, object]
+    peak_bytes: Figures
+    arena_bytes: Figures
+    breakdown_bytes: Mapping[str, int]
+    peak_ops: tuple[PeakOp, ...]
+    verification: Mapping[str, object]
+    measured: Mapping[str, object]
+    seconds: Mapping[str, float]
+    budget_bytes: int | None = None
+    budget: Mapping[str, int] | None = None
+    output: str | None = None
+    order: Mapping[str, object] = field(default_factory=dict[str, object])
+    session: str = ""
+    peak_ops_before: tuple[PeakOp, ...] = ()
+    timeline_bytes: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The report as JSON-able data."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    def to_json(self) -> str:
+        """The report as one line of JSON."""
+        return json.dumps(self.to_dict())
+
+    def render(self, console: Console, *, detail: bool = False) -> None:
+        """Print the table for people; `detail` adds what is live at the peak and the timeline."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        console.print(
+            f"[bold]{escape(str(self.model['path']))}[/bold]  "
+            f"{self.model['ops']} ops, {self.model['tensors']} tensors, target {self.target}"
+        )
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("", "before", "after", "lower bound", "saved"):
+            table.add_column(column, justify="left" if not column else "right")
+        for name, figures in (("peak", self.peak_bytes), ("arena", self.arena_bytes)):
+            table.add_row(
+                name,
+                format_bytes(figures.before),
+                f"[bold]{format_bytes(figures.after)}[/bold]",
+                format_bytes(figures.lower_bound),
+                _saved(figures.before, figures.after),
+            )
+        console.print(table)
+        console.print(f"order: {escape(self._verdict())}")
+        self._render_measured(console)
+        if self.verification.get("numerics") != "skipped":
+            console.print(
+                f"verified: outputs {self.verification['numerics']}, "
+                f"order {self.verification['order']}"
+            )
+        if detail:
+            self._render_detail(console)
+        for note in self.notes:
+            console.print(f"note: {escape(note)}")
+        if self.budget is not None:
+            met = self.budget["excess"] <= 0
+            console.print(
+                f"budget: {'met' if met else '[bold red]not met[/bold red]'}: "
+                + ", ".join(
+                    f"{key.replace('_', ' ')} {value:,}" for key, value in self.budget.items()
+                )
+            )
+        if self.output is not None:
+            console.print(f"written: {escape(self.output)}")
+            if self.session:
+                console.print(f"run it with: {escape(self.session)}", soft_wrap=True)
+
+    def _verdict(self) -> str:
+        gap = self.peak_bytes.after - self.peak_bytes.lower_bound
+        covers = self.proof.get("covers", ())
+        with_ = (
+            f" (with {', '.join(covers)})" if isinstance(covers, (list, tuple)) and covers else ""
+        )
+        if self.status == "optimal":
+            return f"optimal: no order of these ops needs less{with_}"
+        share = 100 * gap / max(self.peak_bytes.after, 1)
+        return f"{self.status}: at most {format_bytes(gap)} ({share:.1f} %) above the least{with_}"
+
+    def _render_measured(self, console: Console) -> None:
+        from rich.table import Table
+
+        if not any(value is not None for value in self.measured.values()):
+            return
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("measured in ONNX Runtime", "peak", "latency"):
+            table.add_column(column, justify="left" if len(column) > 8 else "right")
+        for label, key in (
+            ("stock session (arena on)", "stock"),
+            ("same graph, default order", "before"),
+            ("planned", "after"),
+        ):
+            peak, latency = self.measured.get(f"peak_{key}"), self.measured.get(f"latency_{key}")
+            table.add_row(
+                label,
+                format_bytes(peak) if isinstance(peak, int) else "-",
+                f"{1000 * latency:.2f} ms" if isinstance(latency, float) else "-",
+            )
+        console.print(table)
+        stock, after = self.measured.get("latency_stock"), self.measured.get("latency_after")
+        if isinstance(stock, float) and isinstance(after, float) and after > 1.1 * stock:
+            console.print(
+                f"trade: {100 * (after / stock - 1):.0f} % slower than the stock session, "
+                f"for the memory above"
+            )
+
+    def _render_detail(self, console: Console) -> None:
+        from rich.markup import escape
+        from rich.table import Table
+
+        for peak in (self.peak_ops_before or self.peak_ops)[:2]:
+            table = Table(
+                title=f"live at the peak of the source order, while {escape(peak.op)} runs",
+                box=None,
+                pad_edge=False,
+                header_style="dim",
+                title_justify="left",
+            )
+            table.add_column("tensor")
+            table.add_column("bytes", justify="right")
+            for live in peak.live[:12]:
+                table.add_row(escape(live.tensor), f"{live.bytes:,}")
+            if len(peak.live) > 12:
+                rest = sum(live.bytes for live in peak.live[12:])
+                table.add_row(f"{len(peak.live) - 12} more", f"{rest:,}")
+            console.print(table)
+        if self.timeline_bytes:
+            console.print("live bytes over the source order:")
+            console.print("  " + sparkline(self.timeline_bytes, max(20, console.width - 4)))
+        parts = ", ".join(f"{k} {format_bytes(v)}" for k, v in self.breakdown_bytes.items())
+        console.print(f"apart from the peak: {parts}")
+
+
+def _saved(before: int, after: int) -> str:
+    if before in (0, after):
+        return "0 %"
+    return f"{100 * (before - after) / before:.1f} % ({before / max(after, 1):.2f}x)"
+
+
+def sparkline(values: tuple[int, ...], width: int) -> str:
+    """The values as one line of blocks; with more values than width, each block is a maximum."""
+    blocks = " ▁▂▃▄▅▆▇█"
+    top = max(values) or 1
+    if len(values) > width:
+        cells = [
+            max(values[i * len(values) // width : max((i + 1) * len(values) // width, 1)] or (0,))
+            for i in range(width)
+        ]
+    else:
+        cells = list(values)
+    return "".join(blocks[-(-value * (len(blocks) - 1) // top)] for value in cells)

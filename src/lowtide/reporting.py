@@ -1,0 +1,149 @@
+"""From a plan and what its execution showed to the report."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lowtide.ir import Role
+from lowtide.passes.allocate import arena_problem
+from lowtide.planning import versions
+from lowtide.report import Figures, Live, PeakOp, Report
+from lowtide.solvers.allocation.pack import pack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lowtide.emission import Outcome
+    from lowtide.ir import Graph, Timeline
+    from lowtide.planning import Planned
+
+__all__ = ["build_report"]
+
+# The source order's arena is packed for comparison only; it gets this much time.
+_BEFORE_PACK_S = 0.2
+
+_NOT_VERIFIED: dict[str, object] = {
+    "numerics": "skipped",
+    "max_abs_error": 0.0,
+    "order": "not_checked",
+}
+_NOT_MEASURED: dict[str, object] = dict.fromkeys(
+    f"{what}_{which}" for what in ("peak", "latency") for which in ("before", "stock", "after")
+)
+
+
+def build_report(
+    planned: Planned, outcome: Outcome | None, output: Path | None, *, started: float
+) -> Report:
+    """The report of one run; `outcome` is None where nothing was executed."""
+    prepared, plan = planned.prepared, planned.plan
+    settings, graph = prepared.settings, prepared.graph
+    certificate = plan.certificate
+    before, after = prepared.source_order, planned.timeline
+    lower_bound = certificate.lower_bound_bytes if certificate else _largest_op(after)
+    status = certificate.status if certificate else "feasible"
+    arena_before = pack(
+        arena_problem(before, prepared.accounting.alignment), time_limit_s=_BEFORE_PACK_S, seed=0
+    )
+    arena_after = plan.arena_bytes if plan.arena_bytes is not None else after.peak_bytes
+    notes = list(planned.notes)
+    if outcome is not None:
+        notes.extend(outcome.notes)
+    return Report(
+        model={
+            "path": str(prepared.source.path) if prepared.source.path else "",
+            "format": "onnx",
+            "ops": len(graph),
+            "tensors": len(graph.tensors),
+            "sha256": prepared.source.sha256,
+        },
+        target=settings.target,
+        versions=versions(),
+        status=status,
+        proof={
+            "quantity": certificate.quantity if certificate else "peak",
+            "scope": certificate.scope if certificate else "fixed_order",
+            "covers": list(certificate.covers) if certificate else [],
+            "method": certificate.bound_method if certificate else "trivial",
+        },
+        accounting={
+            "inputs_in_arena": prepared.accounting.inputs_in_arena,
+            "outputs_live_to_end": prepared.accounting.outputs_live_to_end,
+            "alignment": prepared.accounting.alignment,
+        },
+        peak_bytes=Figures(before.peak_bytes, after.peak_bytes, lower_bound),
+        arena_bytes=Figures(
+            arena_before.height or before.peak_bytes,
+            arena_after,
+            max(lower_bound, 0),
+        ),
+        breakdown_bytes=_breakdown(graph),
+        peak_ops=_peak_ops(after),
+        verification=outcome.verification if outcome is not None else _NOT_VERIFIED,
+        measured=outcome.measured if outcome is not None else _NOT_MEASURED,
+        seconds={
+            "load": round(prepared.seconds, 3),
+            "solve": round(planned.seconds, 3),
+            "verify": round(outcome.seconds, 3) if outcome is not None else 0.0,
+            "total": round(time.perf_counter() - started, 3),
+        },
+        budget_bytes=settings.budget_bytes,
+        budget=_budget(settings.budget_bytes, after.peak_bytes),
+        output=str(output) if output is not None else None,
+        order={
+            "method": certificate.method if certificate else "source",
+            "level": settings.level,
+            "portable": settings.portable,
+            "default_order_peak_bytes": prepared.default_order.peak_bytes,
+        },
+        session=outcome.session if outcome is not None else "",
+        peak_ops_before=_peak_ops(before),
+        timeline_bytes=tuple(step.live_bytes for step in before.steps),
+        notes=tuple(notes),
+    )
+
+
+def _largest_op(timeline: Timeline) -> int:
+    """The trivial bound: what one op holds by itself, its results and its workspace."""
+    return max(
+        (step.workspace_bytes + sum(t.nbytes for t in step.op.outputs if t.alias is None))
+        for step in timeline.steps
+    ) if timeline.steps else timeline.peak_bytes
+
+
+def _breakdown(graph: Graph) -> dict[str, int]:
+    roots = [t for t in graph.tensors if t.storage is t]
+    return {
+        "weights": sum(t.nbytes for t in roots if t.role is Role.CONSTANT),
+        "persistent": sum(t.nbytes for t in roots if t.role is Role.STATE),
+        "workspace": max((op.workspace_bytes for op in graph.ops), default=0),
+        "inputs": sum(t.nbytes for t in roots if t.role is Role.INPUT),
+    }
+
+
+def _peak_ops(timeline: Timeline) -> tuple[PeakOp, ...]:
+    """The ops at which the peak is reached, the first eight, each with all that is live."""
+    found: list[PeakOp] = []
+    for index, step in enumerate(timeline.steps):
+        if step.live_bytes != timeline.peak_bytes:
+            continue
+        live = [Live(b.tensors[-1].name, b.nbytes) for b in timeline.live_at(index)]
+        if step.workspace_bytes:
+            live.append(Live("(workspace)", step.workspace_bytes))
+        found.append(PeakOp(step.op.name, tuple(live)))
+        if len(found) == 8:
+            break
+    return tuple(found)
+
+
+def _budget(available: int | None, needed: int) -> dict[str, int] | None:
+    """Needed, available, excess (negative is room to spare), and the budget that would do."""
+    if available is None:
+        return None
+    return {
+        "needed": needed,
+        "available": available,
+        "excess": needed - available,
+        "fits_at": needed,
+    }
