@@ -16,11 +16,12 @@ from lowtide.backends.onnx.case import Case
 from lowtide.backends.onnx.dependence import node_key
 from lowtide.backends.onnx.emit import emit
 from lowtide.backends.onnx.measure import examine
+from lowtide.backends.onnx.portable import portable
 from lowtide.backends.onnx.stamp import Stamp
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from lowtide.backends.onnx.stamp import Level, Route
     from lowtide.passes.plan import Plan
@@ -51,6 +52,14 @@ class Staged:
         self._planned, self._plan, self._destination = planned, plan, destination
         self.folder = folder
         self.path = folder / destination.name
+        self._model: onnx_ir.Model = planned.prepared.model
+        self._order: Sequence[onnx_ir.Node] = [
+            cast("onnx_ir.Node", op.source) for op in planned.order
+        ]
+        self.planned = tuple(map(node_key, self._order))
+        if planned.prepared.settings.portable:
+            held = portable(self._model, self._order)
+            self._model, self._order = held.model, held.order
         self._emit(self.path)
 
     def commit(self) -> None:
@@ -62,14 +71,8 @@ class Staged:
         self._emit(self._destination)
 
     def _emit(self, path: Path) -> None:
-        prepared = self._planned.prepared
-        emit(
-            prepared.model,
-            nodes(self._planned),
-            path,
-            provenance=self.provenance,
-            source=prepared.source.path,
-        )
+        source = self._planned.prepared.source.path
+        emit(self._model, self._order, path, provenance=self.provenance, source=source)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -82,11 +85,6 @@ class Staged:
 def route(settings: Settings) -> Route:
     """How the order is obeyed: by session options, or by control edges in the file."""
     return "portable" if settings.portable else "exact"
-
-
-def nodes(planned: Planned) -> list[onnx_ir.Node]:
-    """The planned sequence as nodes of the planning model."""
-    return [cast("onnx_ir.Node", op.source) for op in planned.order]
 
 
 @contextmanager
@@ -122,7 +120,7 @@ def verify(planned: Planned, staged: Staged) -> Outcome:
             original=original,
             graph=graph,
             result=staged.path,
-            planned=tuple(node_key(node) for node in nodes(planned)),
+            planned=staged.planned,
             level=cast("Level", settings.level),
             route=route(settings),
             dims=settings.dims,
