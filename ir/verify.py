@@ -20,7 +20,7 @@ def verify(graph: Graph) -> None:
 
     Checked: the order is topological; uses and producers agree in both directions; inputs,
     constants and state have no producer and the rest has one; aliases are acyclic, inside their
-    base and made by an op that reads (a view of) the base; in-place candidates name existing operands;
+    base and made by an op that reads (a view of) it; in-place candidates name existing operands;
     sizes are non-negative and their sum is below 2^60.
     """
     known = set(graph.tensors)
