@@ -85,7 +85,7 @@ def optimized_by_ort(
         ) from None
     values = cast("dict[str, Inferred]", reply["values"])
     check_sizes(values)
-    model = _loaded(folder)
+    model = _loaded(folder, outside=bool(data))
     path.unlink()
     _inherit(source.model, values)
     annotate(model, values)
@@ -161,9 +161,15 @@ def _memory_limit(model: onnx_ir.Model) -> int:
     return min(physical_memory_bytes(), 4 * (weights + folded) + (2 << 30))
 
 
-def _loaded(folder: _Folder) -> onnx_ir.Model:
-    """ORT's saved model; whoever holds it, or one of its tensors, holds the folder."""
+def _loaded(folder: _Folder, *, outside: bool) -> onnx_ir.Model:
+    """ORT's saved model; whoever holds it, or one of its tensors, holds the folder.
+
+    Weights that fit in one file are read into the model, unless the source keeps its own `outside`.
+    """
     model = onnx_ir.load(folder.path / "optimized.onnx")
+    weights = folder.path / "weights.bin"
+    if not outside and (not weights.exists() or weights.stat().st_size <= _INLINE_LIMIT):
+        return onnx_ir.external_data.load_to_model(model)
     model.meta["lowtide.folder"] = folder
     for graph in model.graphs():
         for value in graph.initializers.values():

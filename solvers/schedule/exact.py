@@ -1,8 +1,8 @@
-"""The exact scheduler: heuristic orders, then the native search, until the peak meets a lower bound.
+"""The exact scheduler: heuristic orders, then the native search, until the peak meets a bound.
 
-Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a budgeted
-depth-first search over ideals with one-step commits.  The arguments, in-place reuse included, are in
-`solvers/native/schedule/*.hpp`; `reference.py` is the same method in plain Python.
+Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a
+budgeted depth-first search over ideals with one-step commits.  The arguments, in-place reuse
+included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the core in plain Python.
 """
 
 from __future__ import annotations

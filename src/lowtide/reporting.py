@@ -106,10 +106,14 @@ def build_report(
 
 def _largest_op(timeline: Timeline) -> int:
     """The trivial bound: what one op holds by itself, its results and its workspace."""
-    return max(
-        (step.workspace_bytes + sum(t.nbytes for t in step.op.outputs if t.alias is None))
-        for step in timeline.steps
-    ) if timeline.steps else timeline.peak_bytes
+    return (
+        max(
+            (step.workspace_bytes + sum(t.nbytes for t in step.op.outputs if t.alias is None))
+            for step in timeline.steps
+        )
+        if timeline.steps
+        else timeline.peak_bytes
+    )
 
 
 def _breakdown(graph: Graph) -> dict[str, int]:
