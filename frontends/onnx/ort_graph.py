@@ -17,8 +17,10 @@ from lowtide import child
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx import payload
 from lowtide.frontends.onnx.dimensions import require_bound
+from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.limits import physical_memory_bytes
 from lowtide.frontends.onnx.shapes import Inferred, annotate, check_sizes
+from lowtide.ir.dtype import BITS
 
 if TYPE_CHECKING:
     from lowtide.frontends.onnx.source import OnnxSource
@@ -154,7 +156,8 @@ def _memory_limit(model: onnx_ir.Model) -> int:
             continue
         for value in node.outputs:
             if value.shape is not None and value.shape.is_static() and value.dtype is not None:
-                folded += math.prod(value.shape.numpy()) * max(value.dtype.bitwidth, 8) // 8
+                bits = BITS.get(ELEMENT_TYPES.get(value.dtype.value, ""), 0)
+                folded += math.prod(value.shape.numpy()) * bits // 8
     return min(physical_memory_bytes(), 4 * (weights + folded) + (2 << 30))
 
 

@@ -69,6 +69,7 @@ def infer_shapes(model: onnx.ModelProto, folder: Path | None) -> tuple[dict[str,
             ) from None
         values, problem = _values(reply), str(reply["problem"])
         check_sizes(values)
+        check_sizes(_values(reply, "nested"))
         if not reply["complete"]:
             more, complaint = _symbolic(request, timeout_s, _SYMBOLIC_MEMORY + scaled)
             check_sizes(more)
@@ -141,8 +142,8 @@ def _main_values(model: onnx_ir.Model) -> Iterable[onnx_ir.Value]:
     yield from model.graph.outputs
 
 
-def _values(reply: Mapping[str, object]) -> dict[str, Inferred]:
-    values = cast("dict[str, list[object]]", reply["values"])
+def _values(reply: Mapping[str, object], key: str = "values") -> dict[str, Inferred]:
+    values = cast("dict[str, list[object]]", reply[key])
     return {name: cast("Inferred", tuple(pair)) for name, pair in values.items()}
 
 

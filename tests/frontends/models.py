@@ -88,10 +88,10 @@ def external(folder: Path, *, rows: int = 256, sparse: bool = False) -> Path:
         [value("y")],
     )
     model.graph.initializer.append(
-        TensorProto(name="w", data_type=FLOAT, dims=[rows, 256], data_location=1)
+        TensorProto(name="w", data_type=FLOAT, dims=[rows, 256], data_location="EXTERNAL")
     )
     model.graph.initializer.append(
-        TensorProto(name="s", data_type=INT64, dims=[2], data_location=1)
+        TensorProto(name="s", data_type=INT64, dims=[2], data_location="EXTERNAL")
     )
     size = rows * 256 * 4
     for index, (offset, length) in enumerate(((0, size), (size, 16))):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import onnx
 import pytest
 from onnx import TensorProto
 from onnx import helper as h
@@ -25,9 +26,12 @@ from tests.frontends.models import (
 
 
 def _graph(
-    nodes: list[object], inputs: list[object], outputs: list[object], *rest: object, **options: int
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    initializers: Sequence[TensorProto] = (),
 ) -> Graph:
-    return import_graph(read(model_of(nodes, inputs, outputs, *rest, **options)).model)  # type: ignore[arg-type] # pyright: ignore
+    return import_graph(read(model_of(nodes, inputs, outputs, initializers)).model)
 
 
 def test_golden_text(golden: Callable[[str, str], None]) -> None:
@@ -101,7 +105,7 @@ def test_randomness_inside_a_function_counts() -> None:
         (h.make_node("Relu", ["x"], ["y"]), False),
     ],
 )
-def test_random_operators(node: object, random: bool) -> None:
+def test_random_operators(node: onnx.NodeProto, random: bool) -> None:
     constants = [
         h.make_tensor("ratio", FLOAT, [], [0.5]),
         h.make_tensor("train", TensorProto.BOOL, [], [True]),
