@@ -16,9 +16,8 @@ Left out here: the native core's backward and macro commits, reordering, windows
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING
-
-import networkx as nx
 
 from lowtide.solvers.schedule.check import check
 from lowtide.solvers.schedule.solution import ScheduleSolution
@@ -26,6 +25,9 @@ from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
     from lowtide.solvers.schedule.problem import Buffer, ScheduleProblem
+
+# A node, ("buffer", index), "source" or "sink".
+_Vertex = int | str | tuple[str, int]
 
 __all__ = ["decide", "mem", "min_cut_bound", "schedule_reference", "transient"]
 
@@ -94,26 +96,32 @@ def min_cut_bound(problem: ScheduleProblem, node: int) -> int:
     """
     before = _closure(problem.predecessors, node)
     after = _closure(problem.successors, node) | {node}
-    network: nx.DiGraph[object] = nx.DiGraph()
-    network.add_nodes_from(["source", "sink"])
+    capacity: dict[_Vertex, dict[_Vertex, int]] = {"source": {}, "sink": {}}
 
-    def vertex(v: int) -> object:
+    def vertex(v: int) -> _Vertex:
         return "source" if v < 0 or v in before else "sink" if v in after else v
 
+    def edge(tail: _Vertex, head: _Vertex, bytes_: int) -> None:
+        if tail != head:
+            ends = capacity.setdefault(tail, {})
+            ends[head] = ends.get(head, 0) + bytes_
+            capacity.setdefault(head, {}).setdefault(tail, 0)
+
+    unlimited = 1 << 62
     for index, buffer in enumerate(problem.buffers):
         if not _counts(problem, buffer):
             continue
         ends = {vertex(c) for c in buffer.consumers}
         if _stays(problem, buffer):
             ends.add("sink")
-        network.add_edge(vertex(buffer.producer), ("buffer", index), capacity=buffer.size)
+        edge(vertex(buffer.producer), ("buffer", index), buffer.size)
         for end in ends:
-            network.add_edge(("buffer", index), end)  # no capacity: unlimited
+            edge(("buffer", index), end, unlimited)
     for v in range(problem.num_nodes):
         for p in problem.predecessors[v]:
             if vertex(v) != "sink" and vertex(p) != "source":
-                network.add_edge(vertex(v), vertex(p))
-    least = int(nx.minimum_cut_value(network, "source", "sink"))
+                edge(vertex(v), vertex(p), unlimited)
+    least = _maximum_flow(capacity)
     made = sum(b.size for b in problem.buffers if b.producer == node)
     scratch = problem.workspace[node] if problem.workspace else 0
     candidates = [c for c in problem.in_place if c.node == node]
@@ -175,6 +183,32 @@ def _stays(problem: ScheduleProblem, buffer: Buffer) -> bool:
 
 def _overwritable(problem: ScheduleProblem, source: Buffer, result: Buffer) -> bool:
     return _counts(problem, source) and not _stays(problem, source) and source.size == result.size
+
+
+def _maximum_flow(capacity: dict[_Vertex, dict[_Vertex, int]]) -> int:
+    """From "source" to "sink", by shortest augmenting paths (Edmonds and Karp 1972)."""
+    flow = 0
+    while True:
+        before: dict[_Vertex, _Vertex] = {"source": "source"}
+        queue: deque[_Vertex] = deque(["source"])
+        while queue and "sink" not in before:
+            tail = queue.popleft()
+            for head, left in capacity[tail].items():
+                if left > 0 and head not in before:
+                    before[head] = tail
+                    queue.append(head)
+        if "sink" not in before:
+            return flow
+        path: list[tuple[_Vertex, _Vertex]] = []
+        vertex: _Vertex = "sink"
+        while vertex != "source":
+            path.append((before[vertex], vertex))
+            vertex = before[vertex]
+        pushed = min(capacity[tail][end] for tail, end in path)
+        for tail, end in path:
+            capacity[tail][end] -= pushed
+            capacity[end][tail] += pushed
+        flow += pushed
 
 
 def _closure(neighbours: tuple[tuple[int, ...], ...], node: int) -> set[int]:

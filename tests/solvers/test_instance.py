@@ -23,7 +23,9 @@ from tests.solvers.strategies import schedule_problems
 if TYPE_CHECKING:
     from pathlib import Path
 
-TENSOR = {"size": 4, "producer": 0, "consumers": [1], "output": False}
+NONE: list[int] = []
+NODE: dict[str, object] = {}
+TENSOR: dict[str, object] = {"size": 4, "producer": 0, "consumers": [1], "output": False}
 
 
 def document(**changes: object) -> str:
@@ -62,14 +64,14 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_consumers_are_normalised() -> None:
-    text = document(nodes=[{}, {}, {}], tensors=[TENSOR | {"consumers": [2, 1, 2]}])
+    text = document(nodes=[NODE, NODE, NODE], tensors=[TENSOR | {"consumers": [2, 1, 2]}])
     assert parse_instance(text).problem.buffers[0].consumers == (1, 2)
 
 
 def test_optional_keys() -> None:
     text = document(
         nodes=[{"workspace": 3}, {}],
-        tensors=[TENSOR, {"size": 4, "producer": 1, "consumers": []}],
+        tensors=[TENSOR, TENSOR | {"producer": 1, "consumers": NONE}],
         precedence=[[0, 1]],
         in_place=[[1, 1, 0]],
         inputs_in_arena=True,
@@ -99,9 +101,9 @@ def test_optional_keys() -> None:
         (document(nodes=[{"workspace": -1}, {}]), "`workspace` must be between"),
         (document(nodes=[{"workspace": 1.5}, {}]), "must be an integer"),
         (document(tensors={}), "`tensors` must be a list, not an object"),
-        (document(tensors=[[]]), "tensor 0 must be an object, not a list"),
-        (document(tensors=[{"size": 1, "consumers": []}]), "has no `producer`"),
-        (document(tensors=[{"producer": 0, "consumers": []}]), "has no `size`"),
+        (document(tensors=[None, None]), "tensor 0 must be an object, not missing"),
+        (document(tensors=[{"size": 1, "consumers": NONE}]), "has no `producer`"),
+        (document(tensors=[{"producer": 0, "consumers": NONE}]), "has no `size`"),
         (document(tensors=[{"size": 1, "producer": 0}]), "has no `consumers`"),
         (tensor(size=-1), "between 0 and 2.60"),
         (tensor(size=1 << 61), "between 0 and 2.60"),

@@ -84,14 +84,21 @@ def test_schedulers_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return replace(get_scheduler("file")(problem), peak_bytes=1)
 
+    def nothing(problem: ScheduleProblem, **options: object) -> None:
+        pass
+
     points = [
         _Point("theirs", get_scheduler("list")),
         _Point("broken", ImportError("no such thing")),
         _Point("number", 5),
         _Point("cheat", cheat),
-        _Point("nothing", lambda problem, **options: None),  # pyright: ignore
+        _Point("nothing", nothing),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+
+    def entry_points(group: str) -> list[_Point]:
+        return points if group == "lowtide.solvers" else []
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
     names = available()
     assert names[0] == "exact"
     assert {"file", "theirs", "broken"} <= set(names)
