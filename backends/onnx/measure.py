@@ -45,6 +45,7 @@ class Measurement:
         default: the planned graph in ONNX Runtime's default order, without arena.
         planned: the result, without arena.
         runs: how many runs each latency is the median of.
+        arena_bytes: the height of the planned arena in which `planned` was timed; None without.
         notes: why a figure is missing.
     """
 
@@ -52,6 +53,7 @@ class Measurement:
     default: Column = Column()
     planned: Column = Column()
     runs: int = 0
+    arena_bytes: int | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
@@ -70,6 +72,7 @@ class Measurement:
             "latency_stock": self.stock.latency_s,
             "latency_after": self.planned.latency_s,
             "latency_runs": self.runs,
+            "arena_after": self.arena_bytes,
             "notes": list(self.notes),
         }
 
@@ -155,5 +158,6 @@ def _assemble(timed: Mapping[str, object], metered: Mapping[str, object]) -> Mea
         column("default"),
         column("planned"),
         int(times.get("runs", 0)),
+        cast("int | None", timed.get("arena")),
         tuple(notes),
     )

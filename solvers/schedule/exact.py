@@ -1,8 +1,8 @@
-"""The exact scheduler: heuristic orders, then the native search, until the peak meets a lower bound.
+"""The exact scheduler: heuristic orders, then the native search, until the peak meets a bound.
 
-Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a budgeted
-depth-first search over ideals with one-step commits.  The arguments, in-place reuse included, are in
-`solvers/native/schedule/*.hpp`; `reference.py` is the same method in plain Python.
+Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a
+budgeted depth-first search over ideals with one-step commits.  The arguments, in-place reuse
+included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the core in plain Python.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class ExactOptions:
         backward: also search from the end.
         min_cut: the min-cut lower bound.
         reorder: reorder incumbents around the minimum cuts.
+        windows: reorder windows around the incumbent's highest transients.
         cut_nodes: solve apart what lies between nodes that are comparable with every other node.
         beam: beam search for incumbents.
         heuristics: start from named orders; else from Kahn's alone.
@@ -51,6 +52,7 @@ class ExactOptions:
     backward: bool = True
     min_cut: bool = True
     reorder: bool = True
+    windows: bool = True
     cut_nodes: bool = True
     beam: bool = True
     heuristics: bool = True
@@ -129,6 +131,7 @@ def schedule(
         backward=opts.backward,
         min_cut=opts.min_cut,
         reorder=opts.reorder,
+        windows=opts.windows,
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
         visited_bytes=opts.visited_bytes,
