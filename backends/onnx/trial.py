@@ -202,7 +202,8 @@ def _run(
     session: onnxruntime.InferenceSession | ArenaSession, values: Mapping[str, object]
 ) -> list[object]:
     try:
-        return cast("list[object]", session.run(None, values))
+        tensors = cast("Mapping[str, npt.NDArray[np.generic]]", values)
+        return cast("list[object]", session.run(None, tensors))
     except RuntimeError as error:
         if "No corresponding Numpy type" not in str(error):
             raise
