@@ -114,14 +114,6 @@ def schedule(
         peak_of(problem, order)  # a clear error for an order that is not valid
     if opts.heuristics:
         starts.extend((name, list(ORDERS[name](problem))) for name in _STARTS)
-    report: Callable[[int, int], bool] | None = None
-    if progress is not None:
-        notify = progress
-
-        def report(peak: int, bound: int) -> bool:
-            notify(peak, bound)
-            return False
-
     remaining = -1.0
     if time_limit_s is not None:
         remaining = max(0.0, time_limit_s - (time.perf_counter() - begin))
@@ -137,7 +129,12 @@ def schedule(
         visited_bytes=opts.visited_bytes,
     )
     outcome = _native.solve_schedule(
-        native_problem(problem), starts, techniques, remaining, opts.work_limit or 0, report
+        native_problem(problem),
+        starts,
+        techniques,
+        remaining,
+        opts.work_limit or 0,
+        _hook(progress),
     )
     if progress is not None:
         progress(outcome.peak, outcome.bound)
@@ -157,3 +154,17 @@ def schedule(
     )
     check(problem, solution)
     return solution
+
+
+def _hook(
+    progress: Callable[[int | None, int], None] | None,
+) -> Callable[[int, int], bool] | None:
+    """`progress` as the native core calls it: it would stop on True."""
+    if progress is None:
+        return None
+
+    def report(peak: int, bound: int) -> bool:
+        progress(peak, bound)
+        return False
+
+    return report

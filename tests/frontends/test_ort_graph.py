@@ -121,7 +121,16 @@ def test_dimensions_are_bound_before_ort_sees_the_model() -> None:
         optimized_by_ort(read(chain(["batch", 3, 8, 8])), level="all")
 
 
-def test_weights_live_as_long_as_the_model_or_a_tensor_of_it() -> None:
+def test_small_weights_are_read_into_the_model() -> None:
+    model = optimized_by_ort(read(chain()), level="basic")
+    weights = model.graph.initializers["fc.weight"].const_value
+    assert not isinstance(weights, onnx_ir.ExternalTensor)
+
+
+def test_weights_live_as_long_as_the_model_or_a_tensor_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lowtide.frontends.onnx.ort_graph._INLINE_LIMIT", 0)
     model = optimized_by_ort(read(chain()), level="basic")
     weights = model.graph.initializers["fc.weight"].const_value
     assert isinstance(weights, onnx_ir.ExternalTensor)
