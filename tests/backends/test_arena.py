@@ -1,6 +1,7 @@
 """The planned arena: same outputs, replayed offsets, safe when plans go stale."""
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
