@@ -127,8 +127,8 @@ def _protect(
             raise InputError(f"{path} is an input file and is never written to: choose another -o")
         if path.is_dir():
             raise InputError(f"{path} is a folder: name a file")
-    if not force and destination.exists():
-        raise InputError(f"{destination} exists already: remove it or choose another -o")
+        if not force and path.exists():
+            raise InputError(f"{path} exists already: remove it or choose another -o")
 
 
 def _commit(files: Sequence[AtomicFile]) -> None:

@@ -122,6 +122,13 @@ def test_existing_files_are_kept_without_force(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists already"):
         emit(model, _swapped(model), path, provenance=STAMP, force=False)
     assert path.read_text() == "precious"
+    (tmp_path / "a").mkdir()
+    with_data(everything(), tmp_path / "a" / "in.onnx", "in.bin")
+    (tmp_path / "new.onnx.data").write_text("precious")
+    other = ir.load(tmp_path / "a" / "in.onnx")
+    with pytest.raises(InputError, match=r"new\.onnx\.data exists already"):
+        emit(other, _swapped(other), tmp_path / "new.onnx", provenance=STAMP, force=False)
+    assert not (tmp_path / "new.onnx").exists()
     emit(model, _swapped(model), path, provenance=STAMP, force=True)
     assert len(onnx.load_model(str(path)).graph.node) == 5
 
@@ -193,6 +200,27 @@ def test_weights_beyond_two_gigabytes_are_not_read(tmp_path: Path) -> None:
         assert stream.read(13) == b"in the middle"
     copy.unlink()
     data.unlink()
+
+
+def test_weights_that_no_protobuf_holds_go_to_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lowtide.backends.onnx.weights._PROTO_LIMIT_BYTES", 10_000)
+    model = ir.from_proto(everything())
+    arrays = {f"large{i}": np.full(1000 + i, i, np.float32) for i in range(3)}
+    for name, array in arrays.items():
+        model.graph.register_initializer(ir.val(name, const_value=ir.Tensor(array, name=name)))
+    emit(model, _swapped(model), tmp_path / "out.onnx", provenance=STAMP)
+    assert all(not isinstance(v.const_value, ir.ExternalTensor)
+               for v in model.graph.initializers.values())  # fmt: skip
+    assert (tmp_path / "out.onnx.data").stat().st_size == sum(a.nbytes for a in arrays.values())
+    onnx.checker.check_model(str(tmp_path / "out.onnx"))
+    result = ir.load(tmp_path / "out.onnx").graph.initializers
+    for name, array in arrays.items():
+        tensor = result[name].const_value
+        assert isinstance(tensor, ir.ExternalTensor)
+        np.testing.assert_array_equal(tensor.numpy(), array)
+    assert not isinstance(result["w"].const_value, ir.ExternalTensor)
 
 
 _FAILING = """
