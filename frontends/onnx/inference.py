@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, cast
 import onnx
 import onnx.shape_inference
 
+from lowtide.errors import ModelError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -30,33 +32,34 @@ def infer(request: dict[str, object]) -> dict[str, object]:
 
     What the file declares is believed only where inference finds nothing: for operators of other
     domains from the start, and for what is unknown after the first run.
+
+    Raises:
+        ModelError: operand types break the operators' rules, or memory runs out.
     """
     path = Path(str(request["model"]))
     model = onnx.ModelProto.FromString(path.read_bytes())
     declared = {value.name: value for value in model.graph.value_info}
     custom = {n for node in model.graph.node if node.domain not in _STANDARD for n in node.output}
-    problem = ""
     _declare(model, (value for name, value in declared.items() if name in custom))
-    try:
-        model = _native(model)
-    except Exception as error:  # its exceptions derive from nothing more specific
-        problem = f"{type(error).__name__}: {error}"
+    model = _native(model)
     found = _collect(model)
     _fill_dropout_masks(model, found)
-    if any(name in declared for name in _unknown(model, found)):
-        unknown = set(_unknown(model, found))
+    unknown = set(_unknown(model, found))
+    if unknown & declared.keys():
         kept = [v for v in model.graph.value_info if v.name not in unknown]
         _declare(model, [*kept, *(v for n, v in declared.items() if n in unknown)])
-        try:
-            model = _native(model)
-        except Exception as error:
-            problem = problem or f"{type(error).__name__}: {error}"
+        model = _native(model)
         found = _collect(model)
-    _fill_dropout_masks(model, found)
-    unknown = set(_unknown(model, found))
+        _fill_dropout_masks(model, found)
+        unknown = set(_unknown(model, found))
     if unknown:
         path.with_suffix(".inferred").write_bytes(model.SerializeToString())
-    return {"values": found, "complete": not unknown, "problem": problem[:300]}
+    return {
+        "values": found,
+        "nested": _nested(model.graph),
+        "complete": not unknown,
+        "problem": _complaint(model)[:300] if unknown else "",
+    }
 
 
 def infer_symbolically(request: dict[str, object]) -> dict[str, object]:
@@ -75,16 +78,38 @@ def infer_symbolically(request: dict[str, object]) -> dict[str, object]:
             engine._infer_impl()  # pyright: ignore[reportPrivateUsage]
         engine._update_output_from_vi()  # pyright: ignore[reportPrivateUsage]
     except Exception as error:
-        problem = f"{type(error).__name__}: {error}"
+        problem = f"{type(error).__name__}: {_one_line(error)}"
     result = cast("onnx.ModelProto | None", getattr(engine, "out_mp_", None))
     found = _collect(result) if result is not None else {}
     return {"values": found, "complete": False, "problem": problem[:300]}
 
 
 def _native(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.shape_inference.infer_shapes(
-        model, check_type=False, strict_mode=False, data_prop=True
-    )
+    """Native inference; what it cannot infer it leaves out, operand types it insists on."""
+    try:
+        return onnx.shape_inference.infer_shapes(
+            model, check_type=True, strict_mode=False, data_prop=True
+        )
+    except MemoryError:
+        raise ModelError(
+            "shape inference runs out of memory: the shapes are absurd, or computed from absurdly "
+            "many values"
+        ) from None
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(f"onnx refuses the model: {_one_line(error)}") from None
+
+
+def _complaint(model: onnx.ModelProto) -> str:
+    """Why native inference did not get through, in its own words."""
+    try:
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:
+        return _one_line(error)
+    return ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
 
 
 def _declare(model: onnx.ModelProto, values: Iterable[onnx.ValueInfoProto]) -> None:
@@ -114,6 +139,19 @@ def _collect(model: onnx.ModelProto) -> _Found:
     return found
 
 
+def _nested(graph: onnx.GraphProto) -> _Found:
+    """What is known inside subgraphs, to be bounded like the rest; names are made unique."""
+    found: _Found = {}
+    for node in graph.node:
+        for attribute in node.attribute:
+            inner = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+            for number, body in enumerate(inner):
+                where = f"{node.op_type} {node.name or node.output[0]}/{attribute.name}{number}/"
+                values = {**_collect(onnx.ModelProto(graph=body)), **_nested(body)}
+                found.update((where + name, value) for name, value in values.items())
+    return found
+
+
 def _fill_dropout_masks(model: onnx.ModelProto, found: _Found) -> None:
     """The mask of Dropout before opset 10, which native inference leaves out: like the operand."""
     version = max((o.version for o in model.opset_import if o.domain in _STANDARD[:2]), default=1)
@@ -121,7 +159,7 @@ def _fill_dropout_masks(model: onnx.ModelProto, found: _Found) -> None:
         if node.op_type != "Dropout" or node.domain not in _STANDARD[:2] or version >= 10:
             continue
         for name in node.output[1:2]:
-            if name and name not in found and node.input[0] in found:
+            if name and found.get(name, (0, None))[1] is None and node.input[0] in found:
                 found[name] = found[node.input[0]]
 
 

@@ -15,6 +15,7 @@ import onnxruntime as ort
 
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx.dtypes import ORT_TYPES
+from lowtide.frontends.onnx.message import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ def optimize(request: dict[str, object]) -> dict[str, object]:
         request: `model` (the file), `folder` (where its external data is, or empty), `work` (where
             `optimized.onnx` and `weights.bin` go), `level`, `threads`.
     """
+    ort.disable_telemetry_events()
     work = Path(str(request["work"]))
     options = _options(int(str(request["threads"])))
     options.graph_optimization_level = _LEVELS[str(request["level"])]
@@ -71,9 +73,8 @@ def _load(path: Path, folder: str, options: ort.SessionOptions) -> ort.Inference
             path.read_bytes() if folder else str(path), options, ["CPUExecutionProvider"]
         )
     except Exception as error:  # ORT's exceptions have no base of their own
-        text = " ".join(str(error).split())
         raise ModelError(
-            f"ONNX Runtime {ort.__version__} refuses the model: {text[:400]}"
+            f"ONNX Runtime {ort.__version__} refuses the model: {one_line(str(error)[:600])}"
         ) from None
 
 

@@ -14,22 +14,28 @@ from lowtide import child
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.limits import MAX_RANK, physical_memory_bytes
-from lowtide.frontends.onnx.payload import external_range, is_external
+from lowtide.frontends.onnx.payload import is_external, load_external
 from lowtide.ir.dtype import BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Inferred", "annotate", "infer_shapes"]
+__all__ = ["INFERENCE_PROBLEM", "OPAQUE", "Inferred", "annotate", "infer_shapes"]
 
 # Element type (None for what is no tensor) and dimensions (None for an unknown rank; a name or None
 # for an unknown dimension).
 Inferred = tuple[int | None, list[int | str | None] | None]
 
+# Where a model's `meta` keeps what inference complained about, for a later error to quote.
+INFERENCE_PROBLEM = "lowtide.inference"
+# Where a value's `meta` says that it is no tensor, for files that do not declare its type.
+OPAQUE = "lowtide.opaque"
+
 _KEPT_INTEGERS = 1024  # initializers up to this size may feed shapes and stay in the skeleton
 _KEPT_OTHERS = 64
 _INTEGERS = (2, 3, 4, 5, 6, 7, 9, 12, 13)
-_CHILD_MEMORY = 600 << 20
+_NATIVE_MEMORY = 200 << 20
+_SYMBOLIC_MEMORY = 1 << 30
 _BYTES_PER_SKELETON_BYTE = 40
 
 
@@ -43,7 +49,7 @@ def infer_shapes(model: onnx.ModelProto, folder: Path | None) -> tuple[dict[str,
         ModelError: inference crashed, ran out of memory, or a value would not fit the machine.
     """
     skeleton = _skeleton(model, folder).SerializeToString()
-    limit = _CHILD_MEMORY + _BYTES_PER_SKELETON_BYTE * len(skeleton)
+    scaled = _BYTES_PER_SKELETON_BYTE * len(skeleton)
     with tempfile.TemporaryDirectory(prefix="lowtide-") as work:
         path = Path(work, "skeleton.onnx")
         path.write_bytes(skeleton)
@@ -54,7 +60,7 @@ def infer_shapes(model: onnx.ModelProto, folder: Path | None) -> tuple[dict[str,
                 "lowtide.frontends.onnx.inference:infer",
                 request,
                 timeout_s=timeout_s,
-                memory_limit_bytes=limit,
+                memory_limit_bytes=_NATIVE_MEMORY + scaled,
             )
         except child.ChildError as error:
             raise ModelError(
@@ -63,13 +69,14 @@ def infer_shapes(model: onnx.ModelProto, folder: Path | None) -> tuple[dict[str,
             ) from None
         values, problem = _values(reply), str(reply["problem"])
         check_sizes(values)
+        check_sizes(_values(reply, "nested"))
         if not reply["complete"]:
-            more, complaint = _symbolic(request, 2 * timeout_s, limit)
+            more, complaint = _symbolic(request, timeout_s, _SYMBOLIC_MEMORY + scaled)
             check_sizes(more)
-            problem = problem or complaint
             for name, value in more.items():
                 if not _static(values.get(name)):
                     values[name] = value
+            problem = problem or complaint
     return values, problem
 
 
@@ -93,7 +100,10 @@ def annotate(model: onnx_ir.Model, values: Mapping[str, Inferred]) -> None:
     """Write types and shapes onto the main graph's values, in place."""
     for value in _main_values(model):
         found = values.get(value.name or "")
-        if found is None or found[0] is None:
+        if found is None:
+            continue
+        if found[0] is None:
+            value.meta[OPAQUE] = True
             continue
         kind, dims = found[0], found[1]
         value.type = onnx_ir.TensorType(onnx_ir.DataType(kind))
@@ -132,8 +142,8 @@ def _main_values(model: onnx_ir.Model) -> Iterable[onnx_ir.Value]:
     yield from model.graph.outputs
 
 
-def _values(reply: Mapping[str, object]) -> dict[str, Inferred]:
-    values = cast("dict[str, list[object]]", reply["values"])
+def _values(reply: Mapping[str, object], key: str = "values") -> dict[str, Inferred]:
+    values = cast("dict[str, list[object]]", reply[key])
     return {name: cast("Inferred", tuple(pair)) for name, pair in values.items()}
 
 
@@ -147,6 +157,10 @@ def _skeleton(model: onnx.ModelProto, folder: Path | None) -> onnx.ModelProto:
     """A copy without weights: large initializers become inputs, small integer ones stay."""
     bare = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     bare.opset_import.extend(model.opset_import)
+    imported = {opset.domain for opset in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} - imported - {"", "ai.onnx"}):
+        # Runtimes do not insist on an import of domains that are not ONNX's own.
+        bare.opset_import.add(domain=domain, version=1)
     for function in model.functions:
         bare.functions.append(function)
         _strip(bare.functions[-1].node)
@@ -185,13 +199,7 @@ def _keep(copy: onnx.TensorProto, tensor: onnx.TensorProto, folder: Path | None)
     copy.CopyFrom(tensor)
     if not is_external(tensor) or folder is None:
         return
-    location, offset, _ = external_range(tensor, tensor.name)
-    nbytes = (math.prod(tensor.dims) * BITS[ELEMENT_TYPES[tensor.data_type]] + 7) // 8
-    with (folder / location).open("rb") as file:
-        file.seek(offset)
-        copy.raw_data = file.read(nbytes)
-    copy.ClearField("external_data")
-    copy.ClearField("data_location")
+    load_external(copy, folder)
 
 
 def _copy_node(copy: onnx.NodeProto, node: onnx.NodeProto) -> None:

@@ -16,8 +16,9 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from lowtide.errors import InputError, ModelError
 from lowtide.frontends.onnx.dimensions import bind, open_dimensions
 from lowtide.frontends.onnx.limits import MAX_PROTO_BYTES
+from lowtide.frontends.onnx.message import one_line
 from lowtide.frontends.onnx.payload import check_payload
-from lowtide.frontends.onnx.shapes import annotate, infer_shapes
+from lowtide.frontends.onnx.shapes import INFERENCE_PROBLEM, annotate, infer_shapes
 from lowtide.frontends.onnx.structure import check_structure
 
 if TYPE_CHECKING:
@@ -88,19 +89,21 @@ def read(
         bind(proto, bound)
         open_dims = open_dimensions(proto)
         shapes: dict[str, Inferred] = {}
+        problem = ""
         if not open_dims:
             shapes, problem = infer_shapes(proto, folder)
             notes += (f"shape inference: {problem}",) if problem else ()
         model = onnx_ir.from_proto(proto)
     except InputError as error:
-        raise type(error)(f"{label}: {error}") from None
+        raise type(error)(one_line(f"{label}: {error}")) from None
     except UnicodeDecodeError:
         raise ModelError(f"{label} has names that are not UTF-8: the file is damaged") from None
     except (onnx_ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{label} cannot be represented: {_root_cause(error)}") from None
+        raise ModelError(one_line(f"{label} cannot be represented: {_root_cause(error)}")) from None
     if folder is not None:
         onnx_ir.external_data.set_base_dir(model.graph, folder)
     annotate(model, shapes)
+    model.meta[INFERENCE_PROBLEM] = problem
     return OnnxSource(model, path, digest, bound, open_dims, notes)
 
 

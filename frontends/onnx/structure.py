@@ -9,7 +9,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 import onnx
 
@@ -18,12 +19,13 @@ from lowtide.frontends.onnx.limits import (
     MAX_ATTRIBUTE_ITEMS,
     MAX_DEPTH,
     MAX_EXPANDED_NODES,
+    MAX_NAME,
     MAX_NODES,
     MAX_RANK,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["check_structure", "node_label", "subgraphs"]
 
@@ -53,6 +55,10 @@ def check_structure(model: onnx.ModelProto) -> tuple[str, ...]:
         ModelError: the model breaks a rule that no runtime could mend.
     """
     _check_versions(model)
+    _check_text(
+        [model.producer_name, model.producer_version, model.domain, model.doc_string],
+        *([entry.key, entry.value] for entry in model.metadata_props),
+    )
     census = _Census(_functions(model))
     _check_graph(model.graph, f"graph `{model.graph.name}`", (), 0, census=census, top=True)
     for function in model.functions:
@@ -129,7 +135,15 @@ def _check_graph(
     top: bool = False,
 ) -> None:
     if depth > MAX_DEPTH:
-        raise ModelError(f"{where} lies {depth} graphs deep; at most {MAX_DEPTH} are allowed")
+        raise ModelError(
+            f"{where[:120]}... lies {depth} graphs deep; at most {MAX_DEPTH} are allowed"
+        )
+    _check_text(
+        (tensor.name for tensor in graph.initializer),
+        (v.name for v in chain(graph.input, graph.value_info, graph.output)),
+        longest=MAX_NAME,
+    )
+    _check_text([graph.name, graph.doc_string])
     made: set[str] = set()
     for value in graph.input:
         if not value.name:
@@ -168,6 +182,7 @@ def _check_graph(
 
 def _check_function(function: onnx.FunctionProto, census: _Census) -> None:
     where = f"function `{function.domain}::{function.name}`"
+    _check_text([function.name, function.domain, function.overload], function.input)
     made = set(function.input)
     if len(made) != len(function.input):
         raise ModelError(f"{where} has two inputs of one name")
@@ -194,6 +209,13 @@ def _check_nodes(
         raise ModelError(f"{where}: the model has more than {MAX_NODES} nodes")
     producer: dict[str, int] = {}
     for index, node in enumerate(nodes):
+        _check_text(
+            [node.name, node.op_type, node.domain, node.overload],
+            node.input,
+            node.output,
+            longest=MAX_NAME,
+        )
+        _check_text([node.doc_string])
         if not node.op_type:
             raise ModelError(f"{where}, {node_label(node, index)} has no operator type")
         for name in node.output:
@@ -259,6 +281,17 @@ def _reads(
     return names
 
 
+def _check_text(*groups: Iterable[str], longest: int | None = None) -> None:
+    """Protobuf hands text that is not UTF-8 over as bytes, whatever its type says."""
+    for text in chain.from_iterable(groups):
+        if type(cast("object", text)) is not str:
+            raise ModelError(f"the text {text!r:.60} is not UTF-8: the file is damaged")
+        if longest is not None and len(text) > longest:
+            raise ModelError(
+                f"the name `{text[:60]}...` has {len(text)} characters, over {longest}"
+            )
+
+
 def _sees(scope: _Scope, name: str) -> bool:
     return any(name in names for names in scope)
 
@@ -297,6 +330,7 @@ def _sorted(needs: Sequence[set[int]]) -> list[int]:
 def _check_attributes(node: onnx.NodeProto, index: int, where: str) -> None:
     names: set[str] = set()
     for attribute in node.attribute:
+        _check_text([attribute.name, attribute.ref_attr_name])
         label = f"{where}, {node_label(node, index)}: attribute `{attribute.name}`"
         if attribute.name in names:
             raise ModelError(f"{label} is given twice")

@@ -120,7 +120,7 @@ class Settings:
         for key, value in plan.options.items():
             if key.startswith("dim:"):
                 dims[key[4:]] = int(value)
-        settings = cls.of(
+        return cls.of(
             target=plan.target,
             level=plan.level if plan.level in _LEVELS else "all",
             portable=bool(plan.options.get("portable", False)),
@@ -131,7 +131,6 @@ class Settings:
             pipeline=str(plan.options.get("pipeline", DEFAULT)),
             threads=threads,
         )
-        return settings
 
     @property
     def plan_options(self) -> dict[str, str | int | bool]:
@@ -227,7 +226,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
     if progress is not None:
         progress.stage("load")
     source = read(model, dims=settings.dims)
-    notes: list[str] = []
+    notes = list(source.notes)
     if settings.target == "onnx":
         planning, graph = source.model, import_graph(source.model)
     else:
@@ -265,9 +264,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
 
 def _predecessors(graph: Graph) -> list[list[int]]:
     number = {op: index for index, op in enumerate(graph.ops)}
-    return [
-        [number[t.producer] for t in op.operands if t.producer is not None] for op in graph.ops
-    ]
+    return [[number[t.producer] for t in op.operands if t.producer is not None] for op in graph.ops]
 
 
 def plan_model(model: Source, settings: Settings, progress: Progress | None = None) -> Planned:
