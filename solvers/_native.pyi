@@ -39,6 +39,7 @@ class ScheduleTechniques:
         backward: bool,
         min_cut: bool,
         reorder: bool,
+        windows: bool,
         cut_nodes: bool,
         beam: bool,
         visited_bytes: int,

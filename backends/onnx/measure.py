@@ -24,11 +24,14 @@ class Column:
 
     Attributes:
         peak_bytes: allocated by the first run above what was live before it.
-        second_peak_bytes: the same for the second run; less where an arena kept its memory.
+        tensor_peak_bytes: of that, what ONNX Runtime asked for tensors, scratch and arenas, as
+            requested; the rest is small bookkeeping and the allocator's rounding.
+        second_peak_bytes: `peak_bytes` of the second run; less where an arena kept its memory.
         latency_s: median of the runs after the warm-up.
     """
 
     peak_bytes: int | None = None
+    tensor_peak_bytes: int | None = None
     second_peak_bytes: int | None = None
     latency_s: float | None = None
 
@@ -59,6 +62,9 @@ class Measurement:
             "peak_before": self.default.peak_bytes,
             "peak_stock": self.stock.peak_bytes,
             "peak_after": self.planned.peak_bytes,
+            "tensor_peak_before": self.default.tensor_peak_bytes,
+            "tensor_peak_stock": self.stock.tensor_peak_bytes,
+            "tensor_peak_after": self.planned.tensor_peak_bytes,
             "second_peak_before": self.default.second_peak_bytes,
             "second_peak_stock": self.stock.second_peak_bytes,
             "second_peak_after": self.planned.second_peak_bytes,
@@ -144,8 +150,8 @@ def _assemble(timed: Mapping[str, object], metered: Mapping[str, object]) -> Mea
         notes.append(f"peaks not measured: {metered['failure']}")
 
     def column(name: str) -> Column:
-        first, second = cast("tuple[int | None, ...]", metered.get(name, (None, None)))
-        return Column(first, second, times.get(name))
+        first, tensors, second, _ = cast("list[int | None]", metered.get(name, [None] * 4))
+        return Column(first, tensors, second, times.get(name))
 
     return Measurement(
         column("stock"),

@@ -71,10 +71,9 @@ def portable(model: ir.Model, order: Sequence[ir.Node]) -> Portable:
     before, operands = predecessors(nodes), _operands(nodes)
     number = {id(node): index for index, node in enumerate(nodes)}
     source = [number[id(node)] for node in copy.graph if id(node) in number]
-    late, file_order = control_edges(before, operands, range(len(nodes))[::-1], len(nodes))
-    fewer = control_edges(before, operands, source, len(late) // 2)
-    if len(fewer[0]) < len(late):
-        late, file_order = fewer
+    found = control_edges(before, operands, range(len(nodes))[::-1], len(nodes))
+    assert found is not None  # no node needs more than one edge
+    late, file_order = control_edges(before, operands, source, len(found[0]) // 2) or found
     writer = _Writer(copy)
     control = {w: writer.edge(nodes[w - 1], nodes[w]) for w in sorted(late)}
     written = [node for w in file_order for node in (*control.get(w, ()), nodes[w])]
@@ -90,7 +89,7 @@ def control_edges(
     operands: Sequence[int],
     wish: Sequence[int],
     limit: int,
-) -> tuple[set[int], list[int]]:
+) -> tuple[set[int], list[int]] | None:
     """The nodes w that need an edge from w - 1, and the file order for which that holds.
 
     Args:
@@ -99,7 +98,7 @@ def control_edges(
         wish: all nodes, in the order that they should have in the file where dependencies and edges
             allow. The plan's reverse makes the search's ties fall as planned; the source's order
             needs no edge at all where the plan is what ONNX Runtime did anyway.
-        limit: more edges than this are not wanted: the search stops there, unfinished.
+        limit: give up, with None, once more edges than this are needed.
 
     Complexity: O(rounds (nodes + edges) log nodes + nodes run anew); a few rounds.
     """
@@ -108,7 +107,9 @@ def control_edges(
         file_order = _file_order(predecessors, late, wish)
         found = _search(predecessors, operands, file_order, late, limit)
         late |= found
-        if not found or len(late) > limit:
+        if len(late) > limit:
+            return None
+        if not found:
             return late, file_order
 
 

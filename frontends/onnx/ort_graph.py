@@ -92,6 +92,7 @@ def optimized_by_ort(
     check_sizes(values)
     model = _loaded(folder, outside=bool(data))
     path.unlink()
+    path.with_name("source.bin").unlink(missing_ok=True)
     _inherit(source.model, values)
     annotate(model, values)
     _check_signature(source.model, model, level)

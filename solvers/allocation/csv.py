@@ -57,9 +57,12 @@ def read_csv(
 def parse_csv(text: str, *, alignment: int = 1, capacity: int | None = None) -> AllocationProblem:
     """The problem in a CSV text. Raises `InstanceError` on anything else."""
     blocks: list[Block] = []
+    nothing: list[str] = []
     try:
         rows = csv.reader(StringIO(text), strict=True)
-        header = [_NAMES.get(name.strip().lower(), name.strip().lower()) for name in next(rows, [])]
+        header = [
+            _NAMES.get(name.strip().lower(), name.strip().lower()) for name in next(rows, nothing)
+        ]
         columns = _columns(header)
         for row in rows:
             if not row:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PACKING_ORDERS", "pack"]
 
-# What the local search may spend: looks at a neighbour, in rounds over the best orders.
+# What a round of the local search may spend: layouts, and looks at a neighbour.
+_ROUND_LAYOUTS = 4_000
 _ROUND_WORK = 4_000_000
 _ROUNDS = 6
 
@@ -140,12 +141,14 @@ def pack(
             found.append((height, offsets, f"{kind} by {name}", order, best_fit))
             found.sort(key=lambda entry: entry[0])
     height, offsets, method = found[0][:3]
+    layout_work = sum(map(len, near)) + len(near)
+    round_work = min(_ROUND_WORK, _ROUND_LAYOUTS * layout_work)
     for turn in range(_ROUNDS):
         if height <= target or struck:
             break
         _, _, start_method, order, best_fit = found[turn % min(3, len(found))]
         new, new_offsets, struck, _ = packer.search(
-            order, best_fit, target, seed * _ROUNDS + turn, left(), _ROUND_WORK
+            order, best_fit, target, seed * _ROUNDS + turn, left(), round_work
         )
         if new < height:
             height, offsets, method = new, new_offsets, f"local search from {start_method}"

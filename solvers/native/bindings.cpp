@@ -142,12 +142,12 @@ NB_MODULE(_native, m) {
       .def(
           "__init__",
           [](schedule::Techniques* self, bool one_step, bool macro, bool backward, bool min_cut,
-             bool reorder, bool cut_nodes, bool beam, std::size_t visited_bytes) {
-            new (self) schedule::Techniques{one_step, macro,     backward, min_cut,
-                                            reorder,  cut_nodes, beam,     visited_bytes};
+             bool reorder, bool windows, bool cut_nodes, bool beam, std::size_t visited_bytes) {
+            new (self) schedule::Techniques{one_step, macro,     backward, min_cut,      reorder,
+                                            windows,  cut_nodes, beam,     visited_bytes};
           },
           nb::kw_only(), "one_step"_a, "macro"_a, "backward"_a, "min_cut"_a, "reorder"_a,
-          "cut_nodes"_a, "beam"_a, "visited_bytes"_a);
+          "windows"_a, "cut_nodes"_a, "beam"_a, "visited_bytes"_a);
   nb::class_<Outcome>(m, "ScheduleOutcome", "What a solve found.")
       .def_ro("order", &Outcome::order)
       .def_ro("peak", &Outcome::peak)

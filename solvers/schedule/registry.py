@@ -146,9 +146,10 @@ def _checked(name: str, scheduler: Scheduler) -> Scheduler:
         start: Sequence[tuple[int, ...]] = (),
         progress: Callable[[int | None, int], None] | None = None,
     ) -> ScheduleSolution:
-        solution: object = scheduler(
+        answer = scheduler(
             problem, time_limit_s=time_limit_s, seed=seed, start=start, progress=progress
         )
+        solution = cast("object", answer)  # whatever its annotations promise
         if not isinstance(solution, ScheduleSolution):
             raise InputError(
                 f"the scheduler `{name}` returned {type(solution).__name__}, not a ScheduleSolution"

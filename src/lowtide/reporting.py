@@ -12,6 +12,7 @@ from lowtide.report import Figures, Live, PeakOp, Report
 from lowtide.solvers.allocation.pack import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lowtide.emission import Outcome
@@ -28,7 +29,7 @@ _NOT_VERIFIED: dict[str, object] = {
     "max_abs_error": 0.0,
     "order": "not_checked",
 }
-_NOT_MEASURED: dict[str, object] = dict.fromkeys(
+_NOT_MEASURED: Mapping[str, object] = dict.fromkeys(
     f"{what}_{which}" for what in ("peak", "latency") for which in ("before", "stock", "after")
 )
 

@@ -181,14 +181,15 @@ void Solver::reorder_part(Part& part, const Segment& segment, Control& control) 
   std::size_t begin = 0;
   for (std::size_t end : ends) {
     if (control.stopped()) return;
-    squeeze(trial, begin, end, control);
+    squeeze(trial, begin, end, kSqueezeSlice, control);
     begin = end;
   }
   accept(part, trial.order, "min-cut reordering");
 }
 
 // Reorders positions [begin, end) of the part's order alone, towards the floor.
-void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, Control& control) {
+void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, std::uint64_t slice,
+                     Control& control) {
   if (end - begin < 2) return;
   const std::span<const Node> all(problem_.topological_order());
   std::vector<Node> before(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(part.begin));
@@ -205,8 +206,7 @@ void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, Control& co
     bool found = false;
     for (bool forward : {true, false}) {
       if (!forward && !techniques_.backward) continue;
-      const SearchResult result =
-          decide(problem_, piece, budget, forward, options, kSqueezeSlice, control);
+      const SearchResult result = decide(problem_, piece, budget, forward, options, slice, control);
       states_ += result.states;
       if (result.verdict == Verdict::kFeasible) {
         std::copy(result.order.begin(), result.order.end(), first);
@@ -224,6 +224,28 @@ void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, Control& co
     if (!found) lower = budget;
     budget = lower + (upper - lower) / 2;
     if (upper - lower <= upper / 2000) break;
+  }
+}
+
+// Reorders windows of growing width around the steps of the highest transient, each exactly if it
+// can.
+void Solver::polish_part(Part& part, const Segment& segment, std::uint64_t slice,
+                         Control& control) {
+  for (std::size_t reach = 8; reach < 2 * part.order.size() && is_open(part); reach *= 3) {
+    while (is_open(part) && !control.stopped()) {
+      const std::vector<Bytes> transients = transients_of(segment, part.order);
+      Part trial = part;
+      std::size_t done = 0;
+      for (std::size_t k = 0; k < transients.size() && !control.stopped(); ++k) {
+        if (transients[k] < part.upper || k < done) continue;
+        const std::size_t begin = k > reach ? k - reach : 0;
+        done = std::min(k + reach + 1, transients.size());
+        squeeze(trial, begin, done, slice, control);
+      }
+      const Bytes before = part.upper;
+      accept(part, trial.order, "windows");
+      if (part.upper == before) break;
+    }
   }
 }
 
@@ -280,6 +302,9 @@ void Solver::run(Control& control) {
       accept(*next, beam(problem_, segment, 1, floor_, next->upper, control), "beam");
     }
     if (techniques_.reorder && is_open(*next)) reorder_part(*next, segment, control);
+    if (techniques_.windows && is_open(*next)) {
+      polish_part(*next, segment, kSqueezeSlice, control);
+    }
   }
   // Searches in growing slices, wide beams and reordering in between.
   while (Part* part = worst()) {
@@ -287,12 +312,16 @@ void Solver::run(Control& control) {
     const Segment segment = segment_of(*part);
     search_part(*part, segment, control);
     const Bytes before = part->upper;
-    if (techniques_.beam && is_open(*part) && part->round >= 1 && part->round <= 3) {
-      const std::size_t width = std::size_t{8} << (3 * (part->round - 1));
+    if (techniques_.beam && is_open(*part) && part->round <= 2) {
+      const std::size_t width = std::size_t{8} << (3 * part->round);
       accept(*part, beam(problem_, segment, width, floor_, part->upper, control), "beam");
     }
     if (techniques_.reorder && is_open(*part) && (part->round == 0 || part->upper < before)) {
       reorder_part(*part, segment, control);
+    }
+    if (techniques_.windows && is_open(*part)) {
+      polish_part(*part, segment, kSqueezeSlice << (2 * std::min<std::size_t>(part->round, 8)),
+                  control);
     }
     ++part->round;
   }

@@ -19,6 +19,7 @@ struct Techniques {
   bool backward = true;
   bool min_cut = true;
   bool reorder = true;
+  bool windows = true;
   bool cut_nodes = true;
   bool beam = true;
   std::size_t visited_bytes = std::size_t{1} << 28;
@@ -59,7 +60,9 @@ class Solver {
   std::vector<Bytes> transients_of(const Segment& segment, std::span<const Node> order) const;
   void bound_part(Part& part, const Segment& segment, Control& control);
   void reorder_part(Part& part, const Segment& segment, Control& control);
-  void squeeze(Part& part, std::size_t begin, std::size_t end, Control& control);
+  void squeeze(Part& part, std::size_t begin, std::size_t end, std::uint64_t slice,
+               Control& control);
+  void polish_part(Part& part, const Segment& segment, std::uint64_t slice, Control& control);
   static std::vector<std::size_t> by_falling(const std::vector<Bytes>& transients);
   void search_part(Part& part, const Segment& segment, Control& control);
 
