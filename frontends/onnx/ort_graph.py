@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import onnx_ir
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from lowtide import child
 from lowtide.errors import ModelError
@@ -19,6 +20,7 @@ from lowtide.frontends.onnx import payload
 from lowtide.frontends.onnx.dimensions import require_bound
 from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.limits import physical_memory_bytes
+from lowtide.frontends.onnx.message import one_line
 from lowtide.frontends.onnx.shapes import Inferred, annotate, check_sizes
 from lowtide.ir.dtype import BITS
 
@@ -63,7 +65,10 @@ def optimized_by_ort(
     """
     require_bound(source.open_dims)
     folder = _Folder()
-    path, data = _hand_over(source, folder.path)
+    try:
+        path, data = _hand_over(source, folder.path)
+    except (onnx_ir.serde.SerdeError, EncodeError, ValueError) as error:
+        raise ModelError(one_line(f"the model cannot be handed to ONNX Runtime: {error}")) from None
     request: dict[str, object] = {
         "model": str(path),
         "folder": data,

@@ -73,9 +73,8 @@ def _load(path: Path, folder: str, options: ort.SessionOptions) -> ort.Inference
             path.read_bytes() if folder else str(path), options, ["CPUExecutionProvider"]
         )
     except Exception as error:  # ORT's exceptions have no base of their own
-        raise ModelError(
-            f"ONNX Runtime {ort.__version__} refuses the model: {one_line(str(error)[:600])}"
-        ) from None
+        text = one_line(str(error).replace(str(path), "the file")[:600])
+        raise ModelError(f"ONNX Runtime {ort.__version__} refuses the model: {text}") from None
 
 
 def _types(path: Path, options: ort.SessionOptions) -> dict[str, tuple[int | None, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -93,7 +94,9 @@ def read(
         if not open_dims:
             shapes, problem = infer_shapes(proto, folder)
             notes += (f"shape inference: {problem}",) if problem else ()
-        model = onnx_ir.from_proto(proto)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # unknown keys of external data are harmless
+            model = onnx_ir.from_proto(proto)
     except InputError as error:
         raise type(error)(one_line(f"{label}: {error}")) from None
     except UnicodeDecodeError:

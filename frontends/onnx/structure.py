@@ -335,6 +335,8 @@ def _check_attributes(node: onnx.NodeProto, index: int, where: str) -> None:
         if attribute.name in names:
             raise ModelError(f"{label} is given twice")
         names.add(attribute.name)
+        if attribute.type == onnx.AttributeProto.UNDEFINED:
+            raise ModelError(f"{label} has no type: the file is damaged")
         items = len(attribute.ints) + len(attribute.floats) + len(attribute.strings)
         if items > MAX_ATTRIBUTE_ITEMS:
             raise ModelError(

@@ -727,6 +727,13 @@ def attribute_twice() -> onnx.ModelProto:
 
 
 @_model
+def attribute_without_type() -> onnx.ModelProto:
+    model = sound([h.make_node("Transpose", ["x"], ["y"], perm=[1, 0])])
+    model.graph.node[0].attribute[0].ClearField("type")
+    return model
+
+
+@_model
 def map_output() -> onnx.ModelProto:
     model = sound()
     model.graph.output[0].type.map_type.key_type = INT64
