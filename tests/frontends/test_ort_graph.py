@@ -121,27 +121,26 @@ def test_dimensions_are_bound_before_ort_sees_the_model() -> None:
         optimized_by_ort(read(chain(["batch", 3, 8, 8])), level="all")
 
 
-def test_small_weights_are_read_into_the_model() -> None:
-    model = optimized_by_ort(read(chain()), level="basic")
-    weights = model.graph.initializers["fc.weight"].const_value
-    assert not isinstance(weights, onnx_ir.ExternalTensor)
-
-
-def test_weights_live_as_long_as_the_model_or_a_tensor_of_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("lowtide.frontends.onnx.ort_graph._INLINE_LIMIT", 0)
-    model = optimized_by_ort(read(chain()), level="basic")
-    weights = model.graph.initializers["fc.weight"].const_value
+def test_weights_outside_live_as_long_as_the_model_or_a_tensor_of_it(tmp_path: Path) -> None:
+    model = optimized_by_ort(read(external(tmp_path)), level="basic")
+    weights = model.graph.initializers["w"].const_value
     assert isinstance(weights, onnx_ir.ExternalTensor)
     folder = Path(weights.path).parent
     assert sorted(p.name for p in folder.iterdir()) == ["optimized.onnx", "weights.bin"]
     del model
     gc.collect()
-    assert weights.numpy().shape == (256, 10)
+    assert weights.numpy().shape == (256, 256)
     del weights
     gc.collect()
     assert not folder.exists()
+
+
+def test_weights_inside_stay_inside() -> None:
+    model = optimized_by_ort(read(chain()), level="basic")
+    weights = model.graph.initializers["fc.weight"].const_value
+    assert weights is not None
+    assert not isinstance(weights, onnx_ir.ExternalTensor)
+    assert weights.numpy().shape == (256, 10)
 
 
 def test_external_data_is_found_beside_the_model(tmp_path: Path) -> None:

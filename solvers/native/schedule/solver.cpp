@@ -190,7 +190,8 @@ void Solver::reorder_part(Part& part, const Segment& segment, Control& control) 
 // Reorders positions [begin, end) of the part's order alone, towards the floor.
 void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, std::uint64_t slice,
                      Control& control) {
-  if (end - begin < 2) return;
+  // What follows is linear in the problem, whatever the search costs.
+  if (end - begin < 2 || control.spend(1 + problem_.topological_order().size() / 8)) return;
   const std::span<const Node> all(problem_.topological_order());
   std::vector<Node> before(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(part.begin));
   const auto first = part.order.begin() + static_cast<std::ptrdiff_t>(begin);
@@ -252,10 +253,10 @@ void Solver::polish_part(Part& part, const Segment& segment, std::uint64_t slice
 void Solver::search_part(Part& part, const Segment& segment, Control& control) {
   const std::uint64_t slice = kFirstSlice << (2 * std::min<std::size_t>(part.round, 24));
   const bool has_macro = techniques_.macro && !problem_.has_overwrites();
-  for (bool macro : {true, false}) {
+  for (bool macro : {false, true}) {
     if (macro && !has_macro) continue;
     const SearchOptions options{techniques_.one_step, macro, techniques_.visited_bytes};
-    for (bool forward : {true, false}) {
+    for (bool forward : {false, true}) {
       if (!forward && !techniques_.backward) continue;
       for (int which = 0; which < 3; ++which) {
         if (!is_open(part) || control.stopped()) return;
