@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 __all__ = ["Portable", "control_edges", "portable"]
 
 _PREFIX = "lowtide.order."
+# What ONNX Runtime has kernels of Size, Unsqueeze and Reshape for.
+_CARRIERS = frozenset(
+    {
+        *(ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16),
+        *(ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64),
+        *(ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64),
+        *(ir.DataType.BOOL, ir.DataType.STRING),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,11 +302,11 @@ def _is_constant(node: ir.Node) -> bool:
 
 
 def _is_tensor(value: ir.Value | None) -> bool:
-    return (
-        value is not None
-        and bool(value.name)
-        and (value.type is None or isinstance(value.type, ir.TensorType))
-    )
+    if value is None or not value.name:
+        return False
+    if value.type is None:
+        return True
+    return isinstance(value.type, ir.TensorType) and value.type.dtype in _CARRIERS
 
 
 def _smallest_tensor(node: ir.Node) -> ir.Value | None:

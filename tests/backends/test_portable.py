@@ -34,7 +34,13 @@ def _execute(path: Path, level: Level, order: Order = "default") -> Executed:
     chosen.enable_profiling = True
     chosen.profile_file_prefix = str(path.parent / "profile")
     session = ort.InferenceSession(str(path), chosen, providers=["CPUExecutionProvider"])
-    types = {"tensor(float)": np.float32, "tensor(bool)": np.bool_, "tensor(int64)": np.int64}
+    types = {
+        "tensor(float)": np.float32,
+        "tensor(float16)": np.float16,
+        "tensor(bool)": np.bool_,
+        "tensor(int64)": np.int64,
+        "tensor(string)": np.str_,
+    }
     session.run(None, {i.name: np.ones(i.shape, types[i.type]) for i in session.get_inputs()})
     return executed(path.parent / session.end_profiling(), path)
 
@@ -116,7 +122,15 @@ def _typed(kind: int, shape: list[int]) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    "kind", [TensorProto.FLOAT, TensorProto.BOOL, TensorProto.INT64], ids=["float", "bool", "int64"]
+    "kind",
+    [
+        TensorProto.FLOAT,
+        TensorProto.FLOAT16,
+        TensorProto.BOOL,
+        TensorProto.INT64,
+        TensorProto.STRING,
+    ],
+    ids=["float", "half", "bool", "int64", "string"],
 )
 @pytest.mark.parametrize("shape", [[], [0], [3], [2, 3]], ids=str)
 def test_edges_hang_on_any_shape(tmp_path: Path, kind: int, shape: list[int]) -> None:
@@ -164,6 +178,20 @@ def test_orders_and_models_that_cannot_be_portable() -> None:
     a, b, c, d, y = sources.graph
     with pytest.raises(PlanError, match="no tensor to hang a control edge on: leave out"):
         portable(sources, [a, c, b, d, y])
+
+
+def test_types_without_the_needed_kernels_carry_no_edge() -> None:
+    casts = [helper.make_node("Cast", ["x"], [v], to=TensorProto.BFLOAT16) for v in "abc"]
+    backs = [helper.make_node("Cast", [v], [v + v], to=TensorProto.FLOAT) for v in "abc"]
+    last = helper.make_node("Sum", ["aa", "bb", "cc"], ["y"])
+    floats = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
+    middle = [helper.make_tensor_value_info(v, TensorProto.BFLOAT16, [4]) for v in "abc"]
+    graph = helper.make_graph(
+        [*casts, *backs, last], "bf16", floats[:1], floats[1:], value_info=middle
+    )
+    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]))
+    with pytest.raises(PlanError, match=r"'a' must run before Cast node 'b'.*no tensor to hang"):
+        portable(model, list(model.graph))
 
 
 def test_the_source_model_is_not_changed() -> None:
