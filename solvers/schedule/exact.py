@@ -99,7 +99,8 @@ def schedule(
         options: switches of the techniques.
 
     Returns:
-        A checked solution: `optimal`, or `time_limit` with the best order and bound so far.
+        A checked solution: `optimal`; or, with the best order and bound so far, `feasible` where
+        the work limit ended the search and `time_limit` where the clock or Ctrl-C did.
 
     Raises:
         LowtideError: an order in `start` is not valid, or the checker refutes the result (a bug).
@@ -140,6 +141,8 @@ def schedule(
         progress(outcome.peak, outcome.bound)
     if outcome.peak == outcome.bound:
         status = Status.OPTIMAL
+    elif opts.work_limit is not None and outcome.work >= opts.work_limit:
+        status = Status.FEASIBLE
     else:
         status = Status.TIME_LIMIT
     solution = ScheduleSolution(
