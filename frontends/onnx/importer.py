@@ -151,7 +151,7 @@ class _Import:
             for c in memory.in_place
             if c.output in positions
             and c.input < len(node.inputs)
-            and operands[c.input] is not None
+            and _read_once(operands, c.input)
             and results[positions.index(c.output)].alias is None
         )
         self.graph.add_op(
@@ -175,6 +175,7 @@ class _Import:
                 types,
             ),
             workspace_bytes=memory.workspace_bytes,
+            workspace_known=memory.workspace_known,
             source=node,
         )
 
@@ -266,6 +267,14 @@ class _Import:
                 f"be bound with --dim NAME=VALUE; sizes that depend on the data, and operators "
                 f"that neither onnx nor ONNX Runtime knows, cannot be planned: cut the model there"
             )
+
+
+def _read_once(operands: list[Tensor | None], position: int) -> bool:
+    """Whether the node reads that operand's storage nowhere else: ORT counts uses, not readers."""
+    operand = operands[position]
+    if operand is None:
+        return False
+    return sum(t is not None and t.storage is operand.storage for t in operands) == 1
 
 
 def _shape_text(value: onnx_ir.Value) -> str:

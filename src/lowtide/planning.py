@@ -228,7 +228,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
     source = read(model, dims=settings.dims)
     notes = list(source.notes)
     if settings.target == "onnx":
-        planning, graph = source.model, import_graph(source.model)
+        planning, graph = source.model, import_graph(source.model, threads=settings.threads)
     else:
         if progress is not None:
             progress.stage("optimise with ONNX Runtime")
@@ -236,7 +236,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         for position, level in enumerate(levels):
             try:
                 planning = optimized_by_ort(source, level=level)  # type: ignore[arg-type]
-                graph = import_graph(planning)
+                graph = import_graph(planning, threads=settings.threads)
             except ModelError as error:
                 if position + 1 == len(levels) or settings.portable:
                     raise
@@ -247,6 +247,12 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         else:
             raise ModelError("ONNX Runtime gave no graph that can be planned")
     verify(graph)
+    unknown = sorted({op.qualified for op in graph.ops if not op.workspace_known})
+    if unknown:
+        notes.append(
+            f"the scratch of {', '.join(unknown[:8])} is not modelled: it counts as 0, and no "
+            f"proof covers it"
+        )
     default = reverse_dfs(_predecessors(graph))
     ops = graph.ops
     return Prepared(
