@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lowtide.errors import LowtideError
@@ -10,6 +11,8 @@ from lowtide.ir import simulate
 from lowtide.passes.lower import lower
 from lowtide.passes.plan import Certificate
 from lowtide.solvers.schedule.check import check
+from lowtide.solvers.schedule.exact import ExactOptions
+from lowtide.solvers.schedule.exact import schedule as exact
 from lowtide.solvers.schedule.registry import get_scheduler
 from lowtide.solvers.status import Status
 
@@ -44,7 +47,10 @@ class Schedule:
         number = {op.name: index for index, op in enumerate(lowered.ops)}
         start = tuple(number[name] for name in state.plan.sequence)
         limit = state.time_limit_s if self.time_limit_s is None else self.time_limit_s
-        solution = get_scheduler(self.solver)(
+        scheduler = get_scheduler(self.solver)
+        if self.solver == "exact" and state.work_limit is not None:
+            scheduler = partial(exact, options=ExactOptions(work_limit=state.work_limit))
+        solution = scheduler(
             lowered.problem,
             time_limit_s=limit,
             seed=state.seed,

@@ -23,7 +23,8 @@ class State:
         accounting: see `Accounting`.
         plan: what the passes have decided.
         seed: for everything random.
-        time_limit_s: of the whole pipeline; None for no limit.
+        time_limit_s: of each solver; None for no limit.
+        work_limit: of the exact scheduler, in its own repeatable unit; None for no limit.
         threads: at most this many in solvers.
         progress: called now and then by solvers.
     """
@@ -33,6 +34,7 @@ class State:
     plan: Plan
     seed: int = 0
     time_limit_s: float | None = 30.0
+    work_limit: int | None = None
     threads: int = 1
     progress: Callable[[int | None, int], None] | None = None
 

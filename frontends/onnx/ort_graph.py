@@ -64,6 +64,7 @@ def optimized_by_ort(
             time; or its graph has other inputs or outputs than the source.
     """
     require_bound(source.open_dims)
+    _require_ranks(source.model)
     folder = _Folder()
     try:
         path, data = _hand_over(source, folder.path)
@@ -115,6 +116,18 @@ def cpu_features() -> str:
     listed = next((s for s in lines if s.partition(":")[0].strip() in ("flags", "Features")), "")
     found = sorted(_FLAGS.intersection(listed.partition(":")[2].split()))
     return " ".join([platform.machine(), *found])
+
+
+def _require_ranks(model: onnx_ir.Model) -> None:
+    for value in model.graph.inputs:
+        constant = value.name in model.graph.initializers
+        if value.shape is None and isinstance(value.type, onnx_ir.TensorType) and not constant:
+            raise ModelError(
+                one_line(
+                    f"the input `{value.name}` has no shape, not even a rank: declare its "
+                    f"dimensions in the model (they may be open)"
+                )
+            )
 
 
 def _hand_over(source: OnnxSource, work: Path) -> tuple[Path, str]:

@@ -129,16 +129,17 @@ def schedule(
         beam=opts.beam,
         visited_bytes=opts.visited_bytes,
     )
+    hook = _hook(progress)
     outcome = _native.solve_schedule(
         native_problem(problem),
         starts,
         techniques,
         remaining,
         opts.work_limit or 0,
-        _hook(progress),
+        hook,
     )
-    if progress is not None:
-        progress(outcome.peak, outcome.bound)
+    if hook is not None:
+        hook(outcome.peak, outcome.bound)
     if outcome.peak == outcome.bound:
         status = Status.OPTIMAL
     elif opts.work_limit is not None and outcome.work >= opts.work_limit:
@@ -162,12 +163,15 @@ def schedule(
 def _hook(
     progress: Callable[[int | None, int], None] | None,
 ) -> Callable[[int, int], bool] | None:
-    """`progress` as the native core calls it: it would stop on True."""
+    """`progress` as the native core calls it, which stops on True: Ctrl-C may land in here too."""
     if progress is None:
         return None
 
     def report(peak: int, bound: int) -> bool:
-        progress(peak, bound)
+        try:
+            progress(peak, bound)
+        except KeyboardInterrupt:
+            return True
         return False
 
     return report

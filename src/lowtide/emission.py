@@ -6,6 +6,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -46,12 +47,11 @@ class Outcome:
 
 
 class Staged:
-    """An emitted model in a folder of its own, not yet in its place."""
+    """A planned model that is about to be emitted; `path` is a copy to try it on."""
 
     def __init__(self, planned: Planned, plan: Plan, folder: Path, destination: Path) -> None:
         self._planned, self._plan, self._destination = planned, plan, destination
         self.folder = folder
-        self.path = folder / destination.name
         self._model: onnx_ir.Model = planned.prepared.model
         self._order: Sequence[onnx_ir.Node] = [
             cast("onnx_ir.Node", op.source) for op in planned.order
@@ -60,7 +60,13 @@ class Staged:
         if planned.prepared.settings.portable:
             held = portable(self._model, self._order)
             self._model, self._order = held.model, held.order
-        self._emit(self.path)
+
+    @cached_property
+    def path(self) -> Path:
+        """The staged file; written when it is first asked for."""
+        path = self.folder / self._destination.name
+        self._emit(path)
+        return path
 
     def commit(self) -> None:
         """Write the same model to its destination; it appears whole or not at all.

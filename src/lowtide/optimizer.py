@@ -68,7 +68,7 @@ def optimize(
     output: str | Path | None = None,
     target: str = "onnxruntime",
     budget: int | str | None = None,
-    time_limit_s: float | None = 30.0,
+    time_limit_s: float | None = None,
     seed: int = 0,
     dims: Mapping[str, int] | None = None,
     pipeline: str | None = None,
@@ -87,7 +87,7 @@ def optimize(
         target: `onnxruntime` or `onnx`.
         budget: the most the peak may be, in bytes or as text such as `256KiB`. Where it is not met
             nothing is written, and the report's `budget` says by how much.
-        time_limit_s: for the solvers; None for no limit.
+        time_limit_s: for each solver; None for a repeatable amount of work, some seconds at most.
         seed: for everything random.
         dims: values for dynamic dimensions; `*` for all that are open.
         pipeline: the passes, as `inplace,schedule,allocate`.
@@ -126,7 +126,7 @@ def analyze(
     *,
     target: str = "onnxruntime",
     budget: int | str | None = None,
-    time_limit_s: float | None = 30.0,
+    time_limit_s: float | None = None,
     seed: int = 0,
     dims: Mapping[str, int] | None = None,
     pipeline: str | None = None,

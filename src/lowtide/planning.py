@@ -39,6 +39,11 @@ _LEVELS = ("all", "extended", "basic")
 # are handed over at the end.
 _ACCOUNTING = Accounting(inputs_in_arena=False, outputs_live_to_end=True, alignment=64)
 
+# Without a time limit the search ends after this much work, which is repeatable and took at most
+# some two seconds on the graphs tried; the clock is only a guard then.
+_DEFAULT_WORK = 25_000_000
+_DEFAULT_LIMIT_S = 60.0
+
 
 class Progress(Protocol):
     """Who wants to hear how far the work has come."""
@@ -62,6 +67,7 @@ class Settings:
     dims: Mapping[str, int]
     budget_bytes: int | None
     time_limit_s: float | None
+    work_limit: int | None
     seed: int
     pipeline: str
     threads: int
@@ -107,7 +113,8 @@ class Settings:
             portable=portable,
             dims=dict(dims or {}),
             budget_bytes=budget,
-            time_limit_s=time_limit_s,
+            time_limit_s=_DEFAULT_LIMIT_S if time_limit_s is None else time_limit_s,
+            work_limit=_DEFAULT_WORK if time_limit_s is None else None,
             seed=seed,
             pipeline=print_pipeline(parse(pipeline or DEFAULT)),
             threads=threads or os.cpu_count() or 1,
@@ -247,7 +254,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         else:
             raise ModelError("ONNX Runtime gave no graph that can be planned")
     verify(graph)
-    unknown = sorted({op.qualified for op in graph.ops if not op.workspace_known})
+    unknown = unknown_workspace(graph)
     if unknown:
         notes.append(
             f"the scratch of {', '.join(unknown[:8])} is not modelled: it counts as 0, and no "
@@ -266,6 +273,11 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         notes=tuple(notes),
         seconds=time.perf_counter() - started,
     )
+
+
+def unknown_workspace(graph: Graph) -> list[str]:
+    """The kinds of ops whose scratch is not modelled, sorted."""
+    return sorted({op.qualified for op in graph.ops if not op.workspace_known})
 
 
 def _predecessors(graph: Graph) -> list[list[int]]:
@@ -304,14 +316,22 @@ def plan_model(model: Source, settings: Settings, progress: Progress | None = No
             plan=blank,
             seed=settings.seed,
             time_limit_s=settings.time_limit_s,
+            work_limit=settings.work_limit,
             threads=settings.threads,
             progress=None if progress is None else progress.bounds,
         ),
     )
     timeline = simulate(state.graph, state.accounting, state.order)
     notes = list(prepared.notes)
-    if state.plan.certificate is None or state.plan.certificate.method == "source":
+    certificate = state.plan.certificate
+    if certificate is None or certificate.method == "source":
         notes.append("no better order was found: the input's order is kept")
+    if (
+        settings.work_limit is not None
+        and certificate is not None
+        and certificate.lower_bound_bytes < certificate.peak_bytes
+    ):
+        notes.append("the search ended at its default effort: --time-limit 60s searches on")
     return Planned(
         replace(prepared, accounting=state.accounting),
         state.plan,

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from lowtide import __version__
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
+from lowtide.cli.progress import Progress
+from tests.frontends import hostile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -277,29 +282,77 @@ def test_import_is_cheap() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_interrupt_keeps_the_best_plan(model_path: Path, tmp_path: Path) -> None:
-    """Ctrl-C during the search: the best plan so far is written, and the exit code is 0."""
+def tangle(count: int) -> onnx.ModelProto:
+    """Random 1x1 convolutions and sums: a graph whose optimum is hard to prove."""
+    random = np.random.default_rng(0)
+    nodes: list[onnx.NodeProto] = []
+    weights = [numpy_helper.from_array(random.standard_normal((8, 8, 1, 1)).astype("f"), "w")]
+    values = ["x"]
+    for index in range(count):
+        first, second = (values[-int(k) % len(values)] for k in random.integers(1, 40, size=2))
+        nodes.append(helper.make_node("Conv", [first, "w"], [f"c{index}"], kernel_shape=[1, 1]))
+        nodes.append(helper.make_node("Add", [f"c{index}", second], [f"v{index}"]))
+        values.append(f"v{index}")
+    unread = sorted(set(values).difference(name for node in nodes for name in node.input))
+    nodes.append(helper.make_node("Sum", unread, ["y"]))
+    kind, shape = onnx.TensorProto.FLOAT, [1, 8, 16, 16]
+    graph = helper.make_graph(
+        nodes,
+        "tangle",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("y", kind, shape)],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_interrupt_keeps_the_best_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C during the search: the best plan so far is written and the report says so."""
+    sent: list[int] = []
+
+    def interrupt(self: Progress, incumbent: int | None, bound: int) -> None:
+        del self, incumbent
+        if not sent:
+            sent.append(bound)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "bounds", interrupt)
+    model, output = tmp_path / "tangle.onnx", tmp_path / "out.onnx"
+    onnx.save(tangle(400), model)
+    arguments = ("optimize", model, "-o", output, "--target", "onnx", "--no-verify", "--json")
+    code, out, err = call(main, *arguments, "--time-limit", "10m", capsys=capsys)
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert sent
+    assert report["status"] == "time_limit"
+    assert report["peak_bytes"]["lower_bound"] < report["peak_bytes"]["after"]
+    assert report["peak_bytes"]["after"] <= report["peak_bytes"]["before"]
+    assert output.exists()
+
+
+def test_default_effort_is_repeatable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a time limit the search ends by its own measure, and twice in the same plan."""
+    model = tmp_path / "tangle.onnx"
+    onnx.save(tangle(400), model)
+    for name in ("a.onnx", "b.onnx"):
+        arguments = ("optimize", model, "-o", tmp_path / name, "--target", "onnx", "--no-verify")
+        assert call(main, *arguments, capsys=capsys)[0] == 0
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(hostile.CASES))
+def test_hostile_files_are_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, one line on stderr, nothing on stdout, nothing written."""
+    model = hostile.CASES[name](tmp_path)
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
     output = tmp_path / "out.onnx"
-    code = (
-        "import os, signal, sys\n"
-        "from lowtide.solvers.schedule import registry\n"
-        "real = registry.get_scheduler('exact')\n"
-        "def interrupted(problem, **options):\n"
-        "    told = options['progress']\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return real(problem, **options)\n"
-        "from lowtide.passes import schedule\n"
-        "schedule.get_scheduler = lambda name: interrupted\n"
-        "from lowtide.cli import main\n"
-        "main(sys.argv[1:])\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, "optimize", str(model_path), "-o", str(output), "--no-verify"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    # The signal lands before the solver started here, so that no plan exists yet: nothing is lost.
-    assert result.returncode in (0, 130), result.stderr
-    assert output.exists() == (result.returncode == 0)
+    code, out, err = call(main, "optimize", model, "-o", output, capsys=capsys)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before

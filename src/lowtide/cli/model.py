@@ -30,7 +30,11 @@ Budget = Annotated[
     typer.Option(help="The most the peak may be: 256KiB, 1.5MiB, 8GB.", metavar="SIZE"),
 ]
 TimeLimit = Annotated[
-    str, typer.Option(help="For the solvers: 30s, 500ms, 2m.", metavar="DURATION")
+    str | None,
+    typer.Option(
+        help="For each solver: 30s, 500ms, 2m. Default: a repeatable amount of work, some seconds.",
+        metavar="DURATION",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="For everything random.", min=0)]
 Dim = Annotated[
@@ -60,7 +64,7 @@ def optimize(
     ] = None,
     target: Target = "onnxruntime",
     budget: Budget = None,
-    time_limit: TimeLimit = "30s",
+    time_limit: TimeLimit = None,
     seed: Seed = 0,
     dim: Dim = None,
     pipeline: Pipeline = None,
@@ -93,7 +97,7 @@ def optimize(
             output=_output(path, output),
             target=target,
             budget=None if budget is None else parse_bytes(budget),
-            time_limit_s=parse_seconds(time_limit),
+            time_limit_s=None if time_limit is None else parse_seconds(time_limit),
             seed=seed,
             dims=_dims(dim),
             pipeline=pipeline,
@@ -112,7 +116,7 @@ def analyze(
     path: Model,
     target: Target = "onnxruntime",
     budget: Budget = None,
-    time_limit: TimeLimit = "30s",
+    time_limit: TimeLimit = None,
     seed: Seed = 0,
     dim: Dim = None,
     pipeline: Pipeline = None,
@@ -128,7 +132,7 @@ def analyze(
             path,
             target=target,
             budget=None if budget is None else parse_bytes(budget),
-            time_limit_s=parse_seconds(time_limit),
+            time_limit_s=None if time_limit is None else parse_seconds(time_limit),
             seed=seed,
             dims=_dims(dim),
             pipeline=pipeline,
