@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lowtide.frontends.onnx import OrtLevel
 
-__all__ = ["Peak", "light_models", "peak_of"]
+__all__ = ["Peak", "light_models", "measure", "peak_of"]
 
 ACCOUNTING = Accounting(inputs_in_arena=False, outputs_live_to_end=True, alignment=64)
 
@@ -60,7 +60,7 @@ def peak_of(path: Path, level: OrtLevel, threads: int = 1) -> Peak:
         target = Path(folder, "model.onnx")
         onnx_ir.save(model, target, external_data="weights.bin")
         found = child.run(
-            "lowtide.bench.model_peaks:_measure",
+            "lowtide.bench.model_peaks:measure",
             {"model": str(target), "threads": threads},
             timeout_s=600,
             preload=meter.library(),
@@ -68,7 +68,8 @@ def peak_of(path: Path, level: OrtLevel, threads: int = 1) -> Peak:
     return Peak(timeline.peak_bytes, **{name: int(str(found[name])) for name in found})
 
 
-def _measure(request: Mapping[str, object]) -> dict[str, object]:
+def measure(request: Mapping[str, object]) -> dict[str, object]:
+    """The child's side of `peak_of`."""
     import numpy as np
     import onnxruntime as ort
 
