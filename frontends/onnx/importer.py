@@ -148,7 +148,7 @@ class _Import:
             for c in memory.in_place
             if c.output in positions
             and c.input < len(node.inputs)
-            and operands[c.input] is not None
+            and _read_once(operands, c.input)
             and results[positions.index(c.output)].alias is None
         )
         self.graph.add_op(
@@ -302,6 +302,14 @@ def _constant_type(value: onnx_ir.Value) -> tuple[str | None, tuple[int, ...] | 
 def _tensor_type(value: onnx_ir.Value) -> TensorType | None:
     kind, shape = _value_type(value)
     return None if kind is None or shape is None else TensorType(kind, shape)
+
+
+def _read_once(operands: Sequence[Tensor | None], index: int) -> bool:
+    """Whether no other operand lies in the same storage: ORT counts uses, not nodes."""
+    operand = operands[index]
+    if operand is None:
+        return False
+    return sum(t is not None and t.storage is operand.storage for t in operands) == 1
 
 
 def _subgraphs(node: onnx_ir.Node) -> Iterator[onnx_ir.Graph]:
