@@ -305,6 +305,21 @@ def _quantized() -> Iterator[Case]:
                     group=group,
                     threads=threads,
                 )
+        yield _case(
+            "QLinearConv",
+            _u8(1, 14, 14, 64),
+            s,
+            _Z,
+            _s8(32, 64, 3, 3),
+            s,
+            np.array(0, np.int8),
+            s,
+            _Z,
+            domain=_MS,
+            channels_last=1,
+            constant=(1, 2, 3, 4, 5, 6, 7),
+            threads=threads,
+        )
         yield _case("ConvInteger", _u8(1, 16, 14, 14), _u8(32, 16, 3, 3), _Z, threads=threads)
         for constant in ((), (1,)):
             options: dict[str, object] = {"constant": constant, "threads": threads}

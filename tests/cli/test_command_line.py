@@ -46,7 +46,14 @@ def test_optimize_end_to_end(
     before = model_path.read_bytes()
     output, plan = tmp_path / "small.onnx", tmp_path / "plan.json"
     code, out, err = call(
-        optimize_main, "--peak-mem", model_path, "-o", output, "--plan-out", plan, "--json",
+        optimize_main,
+        "--peak-mem",
+        model_path,
+        "-o",
+        output,
+        "--plan-out",
+        plan,
+        "--json",
         capsys=capsys,
     )
     assert (code, err) == (0, "")
@@ -88,7 +95,9 @@ def test_other_routes(
     assert (code, err) == (0, "")
     report = json.loads(out)
     assert report["verification"] == {
-        **report["verification"], "numerics": "identical", "order": "executed",
+        **report["verification"],
+        "numerics": "identical",
+        "order": "executed",
     }
     assert report["peak_bytes"]["after"] <= report["peak_bytes"]["before"]
     onnx.checker.check_model(str(output), full_check=True)
@@ -104,7 +113,9 @@ def test_the_default_output_lies_beside_the_input(
 
 
 def test_analyze_writes_nothing(
-    model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    model_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -134,13 +145,28 @@ def test_budgets(model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert budget["excess"] == budget["needed"] - 1024
     assert not output.exists()
     code, _, err = call(
-        main, "optimize", model_path, "-o", output, "--budget", "1K", "--pipeline",
-        "schedule{solver=kahn}", capsys=capsys,
+        main,
+        "optimize",
+        model_path,
+        "-o",
+        output,
+        "--budget",
+        "1K",
+        "--pipeline",
+        "schedule{solver=kahn}",
+        capsys=capsys,
     )
     assert code in (3, 4)
     code, _, _ = call(
-        main, "optimize", model_path, "-o", output, "--budget", str(budget["fits_at"]),
-        "--no-verify", capsys=capsys,
+        main,
+        "optimize",
+        model_path,
+        "-o",
+        output,
+        "--budget",
+        str(budget["fits_at"]),
+        "--no-verify",
+        capsys=capsys,
     )
     assert code == 0
     assert output.exists()
@@ -268,9 +294,11 @@ def test_interrupt_keeps_the_best_plan(model_path: Path, tmp_path: Path) -> None
         "main(sys.argv[1:])\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, "optimize", str(model_path), "-o", str(output),
-         "--no-verify"],
-        capture_output=True, text=True, check=False, timeout=120,
+        [sys.executable, "-c", code, "optimize", str(model_path), "-o", str(output), "--no-verify"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     # The signal lands before the solver started here, so that no plan exists yet: nothing is lost.
     assert result.returncode in (0, 130), result.stderr

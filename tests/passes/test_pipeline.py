@@ -74,7 +74,8 @@ def test_the_plan_is_never_worse_and_its_bound_holds(graph: Graph, accounting: A
     assert plan.arena_lower_bound_bytes is not None
     assert plan.arena_bytes >= plan.arena_lower_bound_bytes
     assert set(plan.offsets) >= {
-        t.name for b in simulate(state.graph, state.accounting, state.order).buffers
+        t.name
+        for b in simulate(state.graph, state.accounting, state.order).buffers
         for t in b.tensors
     }
 
@@ -134,7 +135,9 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("plugin")
 def test_third_parties_plug_in() -> None:
-    graph = parse_graph('graph "g" {\n%x = input uint8[1]\na: (%a uint8[2]) = t.A(%x)\nreturn %a\n}')
+    graph = parse_graph(
+        'graph "g" {\n%x = input uint8[1]\na: (%a uint8[2]) = t.A(%x)\nreturn %a\n}'
+    )
     assert "note" in available()
     passes = parse("note{text=hello},schedule{solver=plugged}")
     assert print_pipeline(passes) == "note{text=hello},schedule{solver=plugged}"
