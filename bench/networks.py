@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
@@ -39,7 +39,7 @@ class _Builder:
         self.weights: list[onnx.TensorProto] = []
         self.channels: dict[str, int] = {}
 
-    def add(self, kind: str, inputs: Sequence[str], channels: int, **attributes: object) -> str:
+    def add(self, kind: str, inputs: Sequence[str], channels: int, **attributes: Any) -> str:
         name = f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         self.channels[name] = channels

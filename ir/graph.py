@@ -111,6 +111,7 @@ class Graph:
         flops: int = 0,
         cost: float | None = None,
         workspace_bytes: int = 0,
+        workspace_known: bool = True,
         source: object = None,
         before: Op | None = None,
     ) -> Op:
@@ -133,6 +134,7 @@ class Graph:
             flops=flops,
             cost=cost,
             workspace_bytes=workspace_bytes,
+            workspace_known=workspace_known,
             source=source,
         )
         for tensor in op.outputs:

@@ -140,7 +140,7 @@ def simulate(graph: Graph, accounting: Accounting, order: Sequence[Op] | None = 
             nbytes = accounting.round_up(result.nbytes)
             victim = None
             if accounting.in_place and result in overwritable:
-                victim = _victim(op, number, nbytes, live, overwritable, taken)
+                victim = _victim(op, number, live, overwritable, taken)
             if victim is not None:
                 taken.add(victim)
                 buffer = live.pop(victim)
@@ -171,7 +171,6 @@ def simulate(graph: Graph, accounting: Accounting, order: Sequence[Op] | None = 
 def _victim(
     op: Op,
     number: int,
-    nbytes: int,
     live: dict[Tensor, _Live],
     overwritable: set[Tensor],
     taken: set[Tensor],
@@ -186,7 +185,7 @@ def _victim(
             root in overwritable
             and root in live
             and root not in taken
-            and live[root].nbytes == nbytes
+            and root.nbytes == op.outputs[number].nbytes
             and live[root].readers <= {op}
         ):
             return root

@@ -58,6 +58,8 @@ class Op:
         flops: floating point operations, 0 when unknown.
         cost: seconds or model units, None when unknown.
         workspace_bytes: scratch that lives while the op runs.
+        workspace_known: False where the scratch is not modelled: then it counts as 0, and no plan
+            of a graph with such an op is called optimal.
         source: the backend's handle on the original node (opaque here).
     """
 
@@ -74,6 +76,7 @@ class Op:
         "source",
         "traits",
         "workspace_bytes",
+        "workspace_known",
     )
 
     def __init__(
@@ -90,6 +93,7 @@ class Op:
         flops: int = 0,
         cost: float | None = None,
         workspace_bytes: int = 0,
+        workspace_known: bool = True,
         source: object = None,
     ) -> None:
         self.name = name
@@ -103,6 +107,7 @@ class Op:
         self.flops = flops
         self.cost = cost
         self.workspace_bytes = workspace_bytes
+        self.workspace_known = workspace_known
         self.source = source
 
     @property

@@ -9,8 +9,9 @@ r"""The text form: print and parse, one line per tensor definition or op, golden
       return %c
     }
 
-A name that is not made of letters, digits and `_ . / : -` is written as a JSON string. `bytes(n)`
-follows a tensor whose size is not the dense one. Costs and sources are not printed.
+`workspace(?)` is scratch that is not modelled. A name that is not made of letters, digits and
+`_ . / : -` is written as a JSON string. `bytes(n)` follows a tensor whose size is not the dense one.
+Costs and sources are not printed.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def _op_line(op: Op) -> str:
     line += "".join(f" {trait}" for trait in _TRAITS if getattr(op.traits, trait))
     if op.in_place:
         line += " in_place(" + ", ".join(f"{c.output}<-{c.input}" for c in op.in_place) + ")"
-    if op.workspace_bytes:
+    if not op.workspace_known:
+        line += " workspace(?)"
+    elif op.workspace_bytes:
         line += f" workspace({op.workspace_bytes})"
     if op.flops:
         line += f" flops({op.flops})"
@@ -86,7 +89,7 @@ _TOKEN = re.compile(
         |(?P<arrow><-)
         |(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![A-Za-z0-9_./:\-]))
         |(?P<word>[A-Za-z0-9_./\-](?:[A-Za-z0-9_./:\-]*[A-Za-z0-9_./\-])?)
-        |(?P<mark>[{}()\[\],=%:+]))""",
+        |(?P<mark>[{}()\[\],=%:+?]))""",
     re.VERBOSE,
 )
 
@@ -232,10 +235,14 @@ def _parse_op(reader: _Reader, graph: Graph) -> None:
             in_place.append(InPlace(output, reader.number()))
             reader.accept(",")
     numbers = {"workspace": 0, "flops": 0}
+    known = True
     while reader.peek() in numbers:
         key = reader.take()
         reader.take("(")
-        numbers[key] = reader.number()
+        if key == "workspace" and reader.accept("?"):
+            known = False
+        else:
+            numbers[key] = reader.number()
         reader.take(")")
     graph.add_op(
         name,
@@ -247,6 +254,7 @@ def _parse_op(reader: _Reader, graph: Graph) -> None:
         traits=Traits(**flags),
         in_place=tuple(in_place),
         workspace_bytes=numbers["workspace"],
+        workspace_known=known,
         flops=numbers["flops"],
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import ModelError
 from lowtide.ir.dtype import MAX_BYTES
-from lowtide.ir.tensor import Role
+from lowtide.ir.tensor import Role, Use
 
 if TYPE_CHECKING:
     from lowtide.ir.graph import Graph
@@ -19,8 +19,8 @@ def verify(graph: Graph) -> None:
     """Raise `ModelError` at the first broken invariant. O(ops + uses + tensors).
 
     Checked: the order is topological; uses and producers agree in both directions; inputs,
-    constants and state have no producer and the rest has one; aliases are acyclic, inside their base
-    and made by an op that reads (a view of) the base; in-place candidates name existing operands;
+    constants and state have no producer and the rest has one; aliases are acyclic, inside their
+    base and made by an op that reads (a view of) it; in-place candidates name existing operands;
     sizes are non-negative and their sum is below 2^60.
     """
     known = set(graph.tensors)
@@ -38,7 +38,7 @@ def verify(graph: Graph) -> None:
                 raise ModelError(f"op `{op.name}` reads `{operand.name}`, which the graph lacks")
             if operand not in done:
                 raise ModelError(f"op `{op.name}` reads `{operand.name}` before it is made")
-            if (op, index) not in operand.uses:
+            if Use(op, index) not in operand._uses:
                 raise ModelError(f"`{operand.name}` does not list its use by op `{op.name}`")
         for result in op.outputs:
             if result.producer is not op:

@@ -119,6 +119,8 @@ def _in_place(
                 root = operand.storage
                 if root.role is not Role.ACTIVATION or root in handed_out:
                     continue
+                if root.nbytes != result.nbytes:
+                    continue
                 if root in index_of:
                     pair = InPlace(number[op], index_of[result], index_of[root])
                     if pair not in found[-4:]:

@@ -93,7 +93,9 @@ def parse(text: str) -> tuple[tuple[str, Pass], ...]:
 
 def _build(name: str, options: str) -> Pass:
     factory = _factory(name)
-    hints = get_type_hints(factory) if dataclasses.is_dataclass(factory) else {}
+    hints: dict[str, object] = {}
+    if hasattr(factory, "__dataclass_fields__"):
+        hints = get_type_hints(factory)
     values: dict[str, object] = {}
     for item in filter(None, (part.strip() for part in options.split(","))):
         key, equals, value = (piece.strip() for piece in item.partition("="))
@@ -110,19 +112,18 @@ def _build(name: str, options: str) -> Pass:
 def _value(name: str, key: str, text: str, hint: object) -> object:
     if text == "none":
         return None
-    for kind, matches in ((int, hint is int), (float, hint in (float, float | None))):
-        if matches:
-            try:
-                return kind(text)
-            except ValueError:
-                raise InputError(
-                    f"the option {key} of the pass `{name}` is a number, not `{text}`"
-                ) from None
-    if hint is bool:
-        if text not in ("true", "false"):
-            raise InputError(f"the option {key} of the pass `{name}` is true or false: `{text}`")
-        return text == "true"
-    return text
+    try:
+        if hint in (int, int | None):
+            return int(text)
+        if hint in (float, float | None):
+            return float(text)
+    except ValueError:
+        raise InputError(
+            f"the option {key} of the pass `{name}` is a number, not `{text}`"
+        ) from None
+    if hint is bool and text not in ("true", "false"):
+        raise InputError(f"the option {key} of the pass `{name}` is true or false, not `{text}`")
+    return text == "true" if hint is bool else text
 
 
 def print_pipeline(passes: tuple[tuple[str, Pass], ...]) -> str:
@@ -130,14 +131,12 @@ def print_pipeline(passes: tuple[tuple[str, Pass], ...]) -> str:
     parts: list[str] = []
     for name, each in passes:
         options: list[str] = []
-        if dataclasses.is_dataclass(each):
-            for entry in dataclasses.fields(each):
-                value: object = getattr(each, entry.name)
-                if value != entry.default:
-                    text = "none" if value is None else str(value)
-                    options.append(
-                        f"{entry.name}={text.lower() if value in (True, False) else text}"
-                    )
+        fields: dict[str, dataclasses.Field[object]] = getattr(each, "__dataclass_fields__", {})
+        for key, entry in fields.items():
+            value: object = getattr(each, key)
+            if value != entry.default:
+                plain = value is None or isinstance(value, bool)
+                options.append(f"{key}={str(value).lower() if plain else value}")
         parts.append(name + (f"{{{','.join(options)}}}" if options else ""))
     return ",".join(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, cast
@@ -86,6 +87,11 @@ class Plan:
         """The plan as JSON text, the same for the same plan."""
         content = asdict(replace(self, offsets=dict(sorted(self.offsets.items()))))
         return json.dumps({"schema": SCHEMA, **content}, indent=1) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan's JSON, by which an emitted model names it."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @classmethod
     def from_json(cls, text: str) -> Plan:

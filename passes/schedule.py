@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lowtide.solvers.schedule.registry import get_scheduler
-
 from lowtide.errors import LowtideError
 from lowtide.ir import simulate
 from lowtide.passes.lower import lower
 from lowtide.passes.plan import Certificate
 from lowtide.solvers.schedule.check import check
+from lowtide.solvers.schedule.registry import get_scheduler
+from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
     from lowtide.passes.state import State
@@ -69,12 +69,15 @@ class Schedule:
                 f"the lower bound {solution.lower_bound_bytes} exceeds the peak {peak} of an order "
                 f"that exists: please report this model"
             )
-        covers = ("workspace", "in_place") if state.accounting.in_place else ("workspace",)
-        status = "optimal" if solution.lower_bound_bytes == peak else str(solution.status)
-        if status == "optimal" and solution.lower_bound_bytes != peak:
-            status = "feasible"
+        known = all(op.workspace_known for op in state.graph.ops)
+        covers: tuple[str, ...] = ("workspace",) if known else ()
+        if state.accounting.in_place:
+            covers = (*covers, "in_place")
+        status = solution.status
+        if solution.lower_bound_bytes == peak:
+            status = Status.OPTIMAL if known else Status.FEASIBLE
         certificate = Certificate(
-            status=status,
+            status=str(status),
             quantity="peak",
             scope="order",
             covers=covers,

@@ -39,6 +39,7 @@ class ScheduleTechniques:
         backward: bool,
         min_cut: bool,
         reorder: bool,
+        windows: bool,
         cut_nodes: bool,
         beam: bool,
         visited_bytes: int,
@@ -76,5 +77,27 @@ def solve_schedule(
     work_limit: int,
     progress: object | None,
 ) -> ScheduleOutcome:
-    """Solve until proven, stopped by a limit, by Ctrl-C, or by `progress` returning True.
-    """
+    """Solve until proven, or stopped by a limit, Ctrl-C, or True from `progress`."""
+
+class Packer:
+    """Blocks to pack, with their overlaps in time."""
+
+    def __init__(self, blocks: Sequence[tuple[int, int, int, int]], alignment: int) -> None:
+        """Blocks are (lower, upper, size, fixed offset or -1)."""
+
+    def neighbours(self) -> list[list[int]]:
+        """The blocks alive together with each block."""
+
+    def place(self, order: Sequence[int], best_fit: bool) -> tuple[int, list[int]]:
+        """The height and the offsets of an order."""
+
+    def search(
+        self,
+        order: Sequence[int],
+        best_fit: bool,
+        target: int,
+        seed: int,
+        time_limit_s: float,
+        work_limit: int,
+    ) -> tuple[int, list[int], bool, int]:
+        """Local search over orders: height, offsets, whether the clock or Ctrl-C ended it, work."""

@@ -121,7 +121,7 @@ class ArenaSession:
     def run(
         self,
         output_names: Sequence[str] | None,
-        feeds: Mapping[str, npt.NDArray[np.generic]],
+        feeds: Mapping[str, object],
         run_options: ort.RunOptions | None = None,
     ) -> list[object]:
         """As `InferenceSession.run`."""
@@ -130,7 +130,7 @@ class ArenaSession:
             return self._run(output_names, feeds, run_options)
         key = (
             tuple(output_names or ()),
-            *((name, np.shape(value)) for name, value in sorted(feeds.items())),
+            *((name, tuple(getattr(value, "shape", ()))) for name, value in sorted(feeds.items())),
         )
         with _RUNNING:
             plan = self._plans.get(key)
@@ -155,7 +155,7 @@ class ArenaSession:
     def _run(
         self,
         output_names: Sequence[str] | None,
-        feeds: Mapping[str, npt.NDArray[np.generic]],
+        feeds: Mapping[str, object],
         run_options: ort.RunOptions | None,
     ) -> list[object]:
         results: list[object] = self.session.run(output_names, dict(feeds), run_options)

@@ -69,8 +69,7 @@ def emit(
             _stamp(proto, provenance)
             target = stack.enter_context(AtomicFile(destination))
             target.stream.write(_bytes(proto, destination))
-            for file in (*files, target):
-                file.commit()
+            _commit([*files, target])
     except OSError as error:
         raise InputError(f"cannot write {destination}: {error.strerror or error}") from error
 
@@ -128,8 +127,25 @@ def _protect(
             raise InputError(f"{path} is an input file and is never written to: choose another -o")
         if path.is_dir():
             raise InputError(f"{path} is a folder: name a file")
-    if not force and destination.exists():
-        raise InputError(f"{destination} exists already: remove it or choose another -o")
+        if not force and path.exists():
+            raise InputError(f"{path} exists already: remove it or choose another -o")
+
+
+def _commit(files: Sequence[AtomicFile]) -> None:
+    """Name all files, the model last; when that fails, take back those that replaced nothing."""
+    for file in files:
+        file.stream.flush()  # a full disk shows here, before anything has a name
+    new: list[Path] = []
+    try:
+        for file in files:
+            existed = file.destination.exists()
+            file.commit()
+            if not existed:
+                new.append(file.destination)
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _serialise(model: ir.Model, destination: Path) -> onnx.ModelProto:

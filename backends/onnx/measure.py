@@ -24,11 +24,14 @@ class Column:
 
     Attributes:
         peak_bytes: allocated by the first run above what was live before it.
-        second_peak_bytes: the same for the second run; less where an arena kept its memory.
+        tensor_peak_bytes: of that, what ONNX Runtime asked for tensors, scratch and arenas, as
+            requested; the rest is small bookkeeping and the allocator's rounding.
+        second_peak_bytes: `peak_bytes` of the second run; less where an arena kept its memory.
         latency_s: median of the runs after the warm-up.
     """
 
     peak_bytes: int | None = None
+    tensor_peak_bytes: int | None = None
     second_peak_bytes: int | None = None
     latency_s: float | None = None
 
@@ -42,6 +45,7 @@ class Measurement:
         default: the planned graph in ONNX Runtime's default order, without arena.
         planned: the result, without arena.
         runs: how many runs each latency is the median of.
+        arena_bytes: the height of the planned arena in which `planned` was timed; None without.
         notes: why a figure is missing.
     """
 
@@ -49,6 +53,7 @@ class Measurement:
     default: Column = Column()
     planned: Column = Column()
     runs: int = 0
+    arena_bytes: int | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
@@ -57,6 +62,9 @@ class Measurement:
             "peak_before": self.default.peak_bytes,
             "peak_stock": self.stock.peak_bytes,
             "peak_after": self.planned.peak_bytes,
+            "tensor_peak_before": self.default.tensor_peak_bytes,
+            "tensor_peak_stock": self.stock.tensor_peak_bytes,
+            "tensor_peak_after": self.planned.tensor_peak_bytes,
             "second_peak_before": self.default.second_peak_bytes,
             "second_peak_stock": self.stock.second_peak_bytes,
             "second_peak_after": self.planned.second_peak_bytes,
@@ -64,6 +72,7 @@ class Measurement:
             "latency_stock": self.stock.latency_s,
             "latency_after": self.planned.latency_s,
             "latency_runs": self.runs,
+            "arena_after": self.arena_bytes,
             "notes": list(self.notes),
         }
 
@@ -111,7 +120,7 @@ def examine(
     request = {**case.request(), "latency_s": latency_s}
     reply = ask(request, timeout_s, memory_limit_bytes)
     verification = interpret(case, reply)
-    if verification.numerics == "skipped":
+    if "executed" not in reply:
         return verification, Measurement(notes=verification.notes)
     return verification, _assemble(reply, _peaks(case, timeout_s, memory_limit_bytes))
 
@@ -141,13 +150,14 @@ def _assemble(timed: Mapping[str, object], metered: Mapping[str, object]) -> Mea
         notes.append(f"peaks not measured: {metered['failure']}")
 
     def column(name: str) -> Column:
-        first, second = cast("tuple[int | None, ...]", metered.get(name, (None, None)))
-        return Column(first, second, times.get(name))
+        first, tensors, second, _ = cast("list[int | None]", metered.get(name, [None] * 4))
+        return Column(first, tensors, second, times.get(name))
 
     return Measurement(
         column("stock"),
         column("default"),
         column("planned"),
         int(times.get("runs", 0)),
+        cast("int | None", timed.get("arena")),
         tuple(notes),
     )

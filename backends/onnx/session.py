@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from lowtide.backends.onnx.arena import ArenaSession
 from lowtide.backends.onnx.stamp import Level, read_stamp
 from lowtide.errors import MissingExtraError
 
@@ -73,13 +74,17 @@ def session_options(model: Path, *, threads: int = 0) -> onnxruntime.SessionOpti
     return options("none", order="file", threads=threads)
 
 
-def create_session(model: Path, *, threads: int = 0) -> onnxruntime.InferenceSession:
-    """An inference session on the CPU that follows the plan in an emitted model.
+def create_session(model: Path, *, threads: int = 0) -> onnxruntime.InferenceSession | ArenaSession:
+    """A session on the CPU that follows the plan in an emitted model.
+
+    On the exact route its tensors live in one planned arena, where the native allocator was built.
 
     Raises:
         ModelError, MissingExtraError: as `session_options`.
     """
     chosen = session_options(model, threads=threads)
+    if read_stamp(model).route == "exact":
+        return ArenaSession(model, chosen)
     return _onnxruntime().InferenceSession(str(model), chosen, providers=["CPUExecutionProvider"])
 
 

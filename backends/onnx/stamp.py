@@ -21,7 +21,8 @@ Route = Literal["exact", "portable"]
 _PREFIX = "lowtide."
 _SESSION: dict[Route, str] = {
     "exact": (
-        "lowtide.onnxruntime.session_options(path): ORT_DISABLE_ALL, ExecutionOrder.PRIORITY_BASED,"
+        "lowtide.onnxruntime.create_session(path), or session_options(path): ORT_DISABLE_ALL,"
+        " ExecutionOrder.PRIORITY_BASED,"
         " enable_cpu_mem_arena=False, enable_mem_pattern=False, enable_mem_reuse=False"
     ),
     "portable": (

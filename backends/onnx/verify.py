@@ -85,23 +85,22 @@ def interpret(case: Case, reply: Mapping[str, object]) -> Verification:
     """
     if "failure" in reply:
         raise VerificationError(f"{case.result}: {reply['failure']}")
-    if "skipped" in reply:
-        return Verification("skipped", 0.0, "not_checked", (str(reply["skipped"]),))
-    error = cast("float", reply["max_abs_error"])
-    if not reply["within"]:
+    skipped = [str(reply["skipped"])] if "skipped" in reply else []
+    if "executed" not in reply:
+        return Verification("skipped", 0.0, "not_checked", tuple(skipped))
+    if not reply["within"] and not skipped:
         raise VerificationError(
             f"{case.result} does not compute what {case.original} computes: {reply['where']}"
         )
-    notes = [] if reply["identical"] else [str(reply["where"])]
     reason = _order(case, cast("list[str]", reply["executed"]), cast("int", reply["added"]))
-    if reason:
-        notes.append(reason)
-    return Verification(
-        "identical" if reply["identical"] else "close",
-        error,
-        "not_checked" if reason else "executed",
-        tuple(notes),
-    )
+    order: Literal["executed", "not_checked"] = "not_checked" if reason else "executed"
+    why_order = [reason] if reason else []
+    if skipped:
+        return Verification("skipped", 0.0, order, (*skipped, *why_order))
+    if reply["identical"]:
+        return Verification("identical", 0.0, order, tuple(why_order))
+    error = cast("float", reply["max_abs_error"])
+    return Verification("close", error, order, (str(reply["where"]), *why_order))
 
 
 def _order(case: Case, executed: Sequence[str], added: int) -> str:

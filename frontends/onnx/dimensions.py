@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lowtide.errors import InputError, ModelError
+from lowtide.frontends.onnx.message import one_line
 from lowtide.frontends.onnx.structure import subgraphs
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def require_bound(dims: Sequence[OpenDimension]) -> None:
     more = f" and {len(where) - 8} more" if len(where) > 8 else ""
     options = " ".join(f"--dim '{n}=VALUE'" if "[" in n else f"--dim {n}=VALUE" for n in where)
     raise ModelError(
-        f"the sizes of {len(where)} dimensions are open: {listed}{more}: give them values with "
-        f"{options[:200]}, or --dim '*=1' for all"
+        f"the sizes of {len(where)} dimensions are open: {one_line(listed + more)}: give them "
+        f"values with {one_line(options[:200])}, or --dim '*=1' for all"
     )
 
 

@@ -11,7 +11,8 @@ from lowtide.frontends.onnx.dimensions import OpenDimension, require_bound
 from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.flops import node_flops
 from lowtide.frontends.onnx.kernels import KernelQuery, TensorType, kernel_memory
-from lowtide.frontends.onnx.shapes import INFERENCE_PROBLEM
+from lowtide.frontends.onnx.message import one_line
+from lowtide.frontends.onnx.shapes import INFERENCE_PROBLEM, OPAQUE
 from lowtide.frontends.onnx.traits import node_traits
 from lowtide.ir import Alias, Graph, InPlace, Role, Traits, verify
 
@@ -117,7 +118,9 @@ class _Import:
     def _define(self, value: onnx_ir.Value, role: Role) -> Tensor:
         kind, shape = _constant_type(value) if role is Role.CONSTANT else _value_type(value)
         if kind is None or shape is None:
-            raise ModelError(f"the {role} `{value.name}` has no type or no shape in the model")
+            raise ModelError(
+                one_line(f"the {role} `{value.name}` has no type or no shape in the model")
+            )
         tensor = self.graph.add_tensor(str(value.name), kind, shape, role=role)
         self.tensors[value] = tensor
         return tensor
@@ -172,6 +175,7 @@ class _Import:
                 types,
             ),
             workspace_bytes=memory.workspace_bytes,
+            workspace_known=memory.workspace_known,
             source=node,
         )
 
@@ -257,12 +261,20 @@ class _Import:
             more = f"; and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
             problem = cast("str | None", self.model.meta.get(INFERENCE_PROBLEM))
             because = f" Shape inference says: {problem}." if problem else ""
+            listed = one_line(f"{'; '.join(unknown[:_LISTED])}{more}.{because}")
             raise ModelError(
-                f"the shapes of {len(unknown)} values are unknown: {'; '.join(unknown[:_LISTED])}"
-                f"{more}.{because} A named dimension can be bound with --dim NAME=VALUE; sizes "
-                f"that depend on the data, and operators that neither onnx nor ONNX Runtime knows, "
-                f"cannot be planned: cut the model there"
+                f"the shapes of {len(unknown)} values are unknown: {listed} A named dimension can "
+                f"be bound with --dim NAME=VALUE; sizes that depend on the data, and operators "
+                f"that neither onnx nor ONNX Runtime knows, cannot be planned: cut the model there"
             )
+
+
+def _read_once(operands: list[Tensor | None], position: int) -> bool:
+    """Whether the node reads that operand's storage nowhere else: ORT counts uses, not readers."""
+    operand = operands[position]
+    if operand is None:
+        return False
+    return sum(t is not None and t.storage is operand.storage for t in operands) == 1
 
 
 def _shape_text(value: onnx_ir.Value) -> str:
@@ -276,6 +288,8 @@ def _shape_text(value: onnx_ir.Value) -> str:
 
 def _value_type(value: onnx_ir.Value) -> tuple[str | None, tuple[int, ...] | None]:
     """Element type and shape; None for what is unknown."""
+    if value.meta.get(OPAQUE):
+        return "opaque", ()
     if value.type is None:
         return None, None
     if not isinstance(value.type, onnx_ir.TensorType):

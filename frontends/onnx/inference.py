@@ -56,6 +56,7 @@ def infer(request: dict[str, object]) -> dict[str, object]:
         path.with_suffix(".inferred").write_bytes(model.SerializeToString())
     return {
         "values": found,
+        "nested": _nested(model.graph),
         "complete": not unknown,
         "problem": _complaint(model)[:300] if unknown else "",
     }
@@ -135,6 +136,19 @@ def _collect(model: onnx.ModelProto) -> _Found:
             ]
         if tensor.elem_type:
             found[value.name] = (tensor.elem_type, dims)
+    return found
+
+
+def _nested(graph: onnx.GraphProto) -> _Found:
+    """What is known inside subgraphs, to be bounded like the rest; names are made unique."""
+    found: _Found = {}
+    for node in graph.node:
+        for attribute in node.attribute:
+            inner = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+            for number, body in enumerate(inner):
+                where = f"{node.op_type} {node.name or node.output[0]}/{attribute.name}{number}/"
+                values = {**_collect(onnx.ModelProto(graph=body)), **_nested(body)}
+                found.update((where + name, value) for name, value in values.items())
     return found
 
 

@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import onnx_ir
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from lowtide import child
 from lowtide.errors import ModelError
+from lowtide.frontends.onnx import payload
 from lowtide.frontends.onnx.dimensions import require_bound
+from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.limits import physical_memory_bytes
+from lowtide.frontends.onnx.message import one_line
 from lowtide.frontends.onnx.shapes import Inferred, annotate, check_sizes
+from lowtide.ir.dtype import BITS
 
 if TYPE_CHECKING:
     from lowtide.frontends.onnx.source import OnnxSource
@@ -32,6 +37,7 @@ _FLAGS = frozenset(
     | {"avx512_fp16", "avx512_vnni", "avx512bw", "avx512dq", "avx512f", "avx512vl", "avx_vnni"}
     | {"bf16", "f16c", "fma", "fphp", "i8mm", "sme", "sse4_1", "sve", "svebf16", "svei8mm"}
 )
+_SMALL = 8192  # bytes of external data that are handed over inside the model
 _INLINE_LIMIT = 1 << 30  # a model with more weights than this inside is handed over in two files
 
 
@@ -59,7 +65,10 @@ def optimized_by_ort(
     """
     require_bound(source.open_dims)
     folder = _Folder()
-    path, data = _hand_over(source, folder.path)
+    try:
+        path, data = _hand_over(source, folder.path)
+    except (onnx_ir.serde.SerdeError, EncodeError, ValueError) as error:
+        raise ModelError(one_line(f"the model cannot be handed to ONNX Runtime: {error}")) from None
     request: dict[str, object] = {
         "model": str(path),
         "folder": data,
@@ -81,8 +90,9 @@ def optimized_by_ort(
         ) from None
     values = cast("dict[str, Inferred]", reply["values"])
     check_sizes(values)
-    model = _loaded(folder)
+    model = _loaded(folder, outside=bool(data))
     path.unlink()
+    path.with_name("source.bin").unlink(missing_ok=True)
     _inherit(source.model, values)
     annotate(model, values)
     _check_signature(source.model, model, level)
@@ -131,6 +141,10 @@ def _hand_over(source: OnnxSource, work: Path) -> tuple[Path, str]:
         if proto.graph.input[index].name in constants:
             del proto.graph.input[index]
     proto.ir_version = max(proto.ir_version, 4)
+    for tensor, label in payload.tensors(proto):
+        # ORT's shape inference cannot read shapes that lie in another file.
+        if payload.is_external(tensor) and payload.dense_bytes(tensor, label) <= _SMALL:
+            payload.load_external(tensor, Path(next(iter(folders))))
     path.write_bytes(proto.SerializeToString())
     return path, folders.pop() if folders else ""
 
@@ -148,13 +162,20 @@ def _memory_limit(model: onnx_ir.Model) -> int:
             continue
         for value in node.outputs:
             if value.shape is not None and value.shape.is_static() and value.dtype is not None:
-                folded += math.prod(value.shape.numpy()) * max(value.dtype.bitwidth, 8) // 8
+                bits = BITS.get(ELEMENT_TYPES.get(value.dtype.value, ""), 0)
+                folded += math.prod(value.shape.numpy()) * bits // 8
     return min(physical_memory_bytes(), 4 * (weights + folded) + (2 << 30))
 
 
-def _loaded(folder: _Folder) -> onnx_ir.Model:
-    """ORT's saved model; whoever holds it, or one of its tensors, holds the folder."""
+def _loaded(folder: _Folder, *, outside: bool) -> onnx_ir.Model:
+    """ORT's saved model; whoever holds it, or one of its tensors, holds the folder.
+
+    Weights that fit in one file are read into the model, unless the source keeps its own `outside`.
+    """
     model = onnx_ir.load(folder.path / "optimized.onnx")
+    weights = folder.path / "weights.bin"
+    if not outside and (not weights.exists() or weights.stat().st_size <= _INLINE_LIMIT):
+        return onnx_ir.external_data.load_to_model(model)
     model.meta["lowtide.folder"] = folder
     for graph in model.graphs():
         for value in graph.initializers.values():

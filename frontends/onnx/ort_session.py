@@ -15,6 +15,7 @@ import onnxruntime as ort
 
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx.dtypes import ORT_TYPES
+from lowtide.frontends.onnx.message import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,10 +73,8 @@ def _load(path: Path, folder: str, options: ort.SessionOptions) -> ort.Inference
             path.read_bytes() if folder else str(path), options, ["CPUExecutionProvider"]
         )
     except Exception as error:  # ORT's exceptions have no base of their own
-        text = " ".join(str(error).split())
-        raise ModelError(
-            f"ONNX Runtime {ort.__version__} refuses the model: {text[:400]}"
-        ) from None
+        text = one_line(str(error).replace(str(path), "the file")[:600])
+        raise ModelError(f"ONNX Runtime {ort.__version__} refuses the model: {text}") from None
 
 
 def _types(path: Path, options: ort.SessionOptions) -> dict[str, tuple[int | None, object]]:

@@ -18,7 +18,14 @@ from lowtide.ir.dtype import BITS, MAX_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["check_payload", "dense_bytes", "external_range", "is_external", "tensors"]
+__all__ = [
+    "check_payload",
+    "dense_bytes",
+    "external_range",
+    "is_external",
+    "load_external",
+    "tensors",
+]
 
 # Elements that one entry of a typed field holds: sub-byte types are packed by bytes.
 _FIELDS: dict[int, str] = {
@@ -161,6 +168,16 @@ def external_range(tensor: onnx.TensorProto, label: str) -> tuple[str, int, int 
             raise ModelError(f"{label} has external data with {key} `{text[:40]}`, not a number")
         numbers[key] = int(text)
     return location, numbers.get("offset", 0), numbers.get("length")
+
+
+def load_external(tensor: onnx.TensorProto, folder: Path) -> None:
+    """Put the external bytes of a checked tensor inside it."""
+    location, offset, _ = external_range(tensor, tensor.name)
+    with (folder / location).open("rb") as file:
+        file.seek(offset)
+        tensor.raw_data = file.read(dense_bytes(tensor, tensor.name))
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
 
 
 def _check_external(

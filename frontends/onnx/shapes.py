@@ -14,13 +14,13 @@ from lowtide import child
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.limits import MAX_RANK, physical_memory_bytes
-from lowtide.frontends.onnx.payload import external_range, is_external
+from lowtide.frontends.onnx.payload import is_external, load_external
 from lowtide.ir.dtype import BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["INFERENCE_PROBLEM", "Inferred", "annotate", "infer_shapes"]
+__all__ = ["INFERENCE_PROBLEM", "OPAQUE", "Inferred", "annotate", "infer_shapes"]
 
 # Element type (None for what is no tensor) and dimensions (None for an unknown rank; a name or None
 # for an unknown dimension).
@@ -28,6 +28,8 @@ Inferred = tuple[int | None, list[int | str | None] | None]
 
 # Where a model's `meta` keeps what inference complained about, for a later error to quote.
 INFERENCE_PROBLEM = "lowtide.inference"
+# Where a value's `meta` says that it is no tensor, for files that do not declare its type.
+OPAQUE = "lowtide.opaque"
 
 _KEPT_INTEGERS = 1024  # initializers up to this size may feed shapes and stay in the skeleton
 _KEPT_OTHERS = 64
@@ -67,6 +69,7 @@ def infer_shapes(model: onnx.ModelProto, folder: Path | None) -> tuple[dict[str,
             ) from None
         values, problem = _values(reply), str(reply["problem"])
         check_sizes(values)
+        check_sizes(_values(reply, "nested"))
         if not reply["complete"]:
             more, complaint = _symbolic(request, timeout_s, _SYMBOLIC_MEMORY + scaled)
             check_sizes(more)
@@ -97,7 +100,10 @@ def annotate(model: onnx_ir.Model, values: Mapping[str, Inferred]) -> None:
     """Write types and shapes onto the main graph's values, in place."""
     for value in _main_values(model):
         found = values.get(value.name or "")
-        if found is None or found[0] is None:
+        if found is None:
+            continue
+        if found[0] is None:
+            value.meta[OPAQUE] = True
             continue
         kind, dims = found[0], found[1]
         value.type = onnx_ir.TensorType(onnx_ir.DataType(kind))
@@ -136,8 +142,8 @@ def _main_values(model: onnx_ir.Model) -> Iterable[onnx_ir.Value]:
     yield from model.graph.outputs
 
 
-def _values(reply: Mapping[str, object]) -> dict[str, Inferred]:
-    values = cast("dict[str, list[object]]", reply["values"])
+def _values(reply: Mapping[str, object], key: str = "values") -> dict[str, Inferred]:
+    values = cast("dict[str, list[object]]", reply[key])
     return {name: cast("Inferred", tuple(pair)) for name, pair in values.items()}
 
 
@@ -193,13 +199,7 @@ def _keep(copy: onnx.TensorProto, tensor: onnx.TensorProto, folder: Path | None)
     copy.CopyFrom(tensor)
     if not is_external(tensor) or folder is None:
         return
-    location, offset, _ = external_range(tensor, tensor.name)
-    nbytes = (math.prod(tensor.dims) * BITS[ELEMENT_TYPES[tensor.data_type]] + 7) // 8
-    with (folder / location).open("rb") as file:
-        file.seek(offset)
-        copy.raw_data = file.read(nbytes)
-    copy.ClearField("external_data")
-    copy.ClearField("data_location")
+    load_external(copy, folder)
 
 
 def _copy_node(copy: onnx.NodeProto, node: onnx.NodeProto) -> None:

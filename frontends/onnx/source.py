@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from lowtide.errors import InputError, ModelError
 from lowtide.frontends.onnx.dimensions import bind, open_dimensions
 from lowtide.frontends.onnx.limits import MAX_PROTO_BYTES
+from lowtide.frontends.onnx.message import one_line
 from lowtide.frontends.onnx.payload import check_payload
 from lowtide.frontends.onnx.shapes import INFERENCE_PROBLEM, annotate, infer_shapes
 from lowtide.frontends.onnx.structure import check_structure
@@ -92,13 +94,15 @@ def read(
         if not open_dims:
             shapes, problem = infer_shapes(proto, folder)
             notes += (f"shape inference: {problem}",) if problem else ()
-        model = onnx_ir.from_proto(proto)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # unknown keys of external data are harmless
+            model = onnx_ir.from_proto(proto)
     except InputError as error:
-        raise type(error)(f"{label}: {error}") from None
+        raise type(error)(one_line(f"{label}: {error}")) from None
     except UnicodeDecodeError:
         raise ModelError(f"{label} has names that are not UTF-8: the file is damaged") from None
     except (onnx_ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{label} cannot be represented: {_root_cause(error)}") from None
+        raise ModelError(one_line(f"{label} cannot be represented: {_root_cause(error)}")) from None
     if folder is not None:
         onnx_ir.external_data.set_base_dir(model.graph, folder)
     annotate(model, shapes)

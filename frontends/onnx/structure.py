@@ -19,6 +19,7 @@ from lowtide.frontends.onnx.limits import (
     MAX_ATTRIBUTE_ITEMS,
     MAX_DEPTH,
     MAX_EXPANDED_NODES,
+    MAX_NAME,
     MAX_NODES,
     MAX_RANK,
 )
@@ -138,10 +139,11 @@ def _check_graph(
             f"{where[:120]}... lies {depth} graphs deep; at most {MAX_DEPTH} are allowed"
         )
     _check_text(
-        [graph.name, graph.doc_string],
         (tensor.name for tensor in graph.initializer),
         (v.name for v in chain(graph.input, graph.value_info, graph.output)),
+        longest=MAX_NAME,
     )
+    _check_text([graph.name, graph.doc_string])
     made: set[str] = set()
     for value in graph.input:
         if not value.name:
@@ -208,10 +210,12 @@ def _check_nodes(
     producer: dict[str, int] = {}
     for index, node in enumerate(nodes):
         _check_text(
-            [node.name, node.op_type, node.domain, node.overload, node.doc_string],
+            [node.name, node.op_type, node.domain, node.overload],
             node.input,
             node.output,
+            longest=MAX_NAME,
         )
+        _check_text([node.doc_string])
         if not node.op_type:
             raise ModelError(f"{where}, {node_label(node, index)} has no operator type")
         for name in node.output:
@@ -277,11 +281,15 @@ def _reads(
     return names
 
 
-def _check_text(*groups: Iterable[str]) -> None:
+def _check_text(*groups: Iterable[str], longest: int | None = None) -> None:
     """Protobuf hands text that is not UTF-8 over as bytes, whatever its type says."""
     for text in chain.from_iterable(groups):
         if type(cast("object", text)) is not str:
             raise ModelError(f"the text {text!r:.60} is not UTF-8: the file is damaged")
+        if longest is not None and len(text) > longest:
+            raise ModelError(
+                f"the name `{text[:60]}...` has {len(text)} characters, over {longest}"
+            )
 
 
 def _sees(scope: _Scope, name: str) -> bool:
@@ -327,6 +335,8 @@ def _check_attributes(node: onnx.NodeProto, index: int, where: str) -> None:
         if attribute.name in names:
             raise ModelError(f"{label} is given twice")
         names.add(attribute.name)
+        if attribute.type == onnx.AttributeProto.UNDEFINED:
+            raise ModelError(f"{label} has no type: the file is damaged")
         items = len(attribute.ints) + len(attribute.floats) + len(attribute.strings)
         if items > MAX_ATTRIBUTE_ITEMS:
             raise ModelError(

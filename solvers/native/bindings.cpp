@@ -4,17 +4,49 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <functional>
 #include <optional>
 
+#include "allocation/packer.hpp"
+#include "control.hpp"
 #include "schedule/min_cut.hpp"
 #include "schedule/problem.hpp"
 #include "schedule/solver.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
+namespace allocation = lowtide::allocation;
 namespace schedule = lowtide::schedule;
 
 namespace {
+
+// Called about every 50 ms without the GIL: handles signals, then calls Python.  Ctrl-C, or True
+// from Python, ends the solve with what was found; any other exception ends it and is passed on.
+class Hook {
+ public:
+  explicit Hook(std::function<nb::object()> call) : call_(std::move(call)) {}
+
+  bool operator()() {
+    const nb::gil_scoped_acquire gil;
+    try {
+      if (PyErr_CheckSignals() != 0) throw nb::python_error();
+      return nb::cast<bool>(nb::bool_(call_()));
+    } catch (nb::python_error& raised) {
+      interrupted_ = raised.matches(PyExc_KeyboardInterrupt);
+      if (!interrupted_) error_.emplace(std::move(raised));
+      return true;
+    }
+  }
+  bool interrupted() const { return interrupted_; }
+  void rethrow() {
+    if (error_) throw nb::python_error(std::move(*error_));
+  }
+
+ private:
+  std::function<nb::object()> call_;
+  bool interrupted_ = false;
+  std::optional<nb::python_error> error_;
+};
 
 // What a solve returns to Python.
 struct Outcome {
@@ -25,47 +57,55 @@ struct Outcome {
   std::uint64_t states, flows, work;
 };
 
-// Runs without the GIL.  Takes it about every 50 ms for signals and for `progress(peak, bound)`, which
-// may return True to stop.  Ctrl-C stops with what was found; an exception of `progress` is passed on.
+// Runs without the GIL, with a Hook.
 Outcome solve(const schedule::Problem& problem,
               const std::vector<std::pair<std::string, std::vector<schedule::Node>>>& starts,
               const schedule::Techniques& techniques, double time_limit_s, std::uint64_t work_limit,
               const nb::object& progress) {
   schedule::Solver solver(problem, techniques);
   for (const auto& [name, order] : starts) solver.offer(order, name);
-  bool interrupted = false;
-  std::optional<nb::python_error> error;
-  const auto hook = [&]() {
-    const nb::gil_scoped_acquire gil;
-    if (PyErr_CheckSignals() != 0) {
-      nb::python_error raised;
-      interrupted = raised.matches(PyExc_KeyboardInterrupt);
-      if (!interrupted) error.emplace(std::move(raised));
-      return true;
-    }
-    if (progress.is_none()) return false;
-    try {
-      return nb::cast<bool>(nb::bool_(progress(solver.peak(), solver.bound())));
-    } catch (nb::python_error& raised) {
-      interrupted = raised.matches(PyExc_KeyboardInterrupt);
-      if (!interrupted) error.emplace(std::move(raised));
-      return true;
-    }
-  };
-  schedule::Control control(time_limit_s, work_limit, hook);
+  Hook hook(
+      [&] { return progress.is_none() ? nb::none() : progress(solver.peak(), solver.bound()); });
+  lowtide::Control control(time_limit_s, work_limit, [&] { return hook(); });
   {
     const nb::gil_scoped_release release;
     solver.run(control);
   }
-  if (error) throw nb::python_error(std::move(*error));
-  return {solver.order(),      solver.peak(),    solver.bound(),  solver.method(), solver.bound_method(),
-          control.stopped(),   interrupted,      solver.states(), solver.flows(),  control.work()};
+  hook.rethrow();
+  return {solver.order(),        solver.peak(),     solver.bound(),     solver.method(),
+          solver.bound_method(), control.stopped(), hook.interrupted(), solver.states(),
+          solver.flows(),        control.work()};
 }
 
 schedule::Bytes min_cut(const schedule::Problem& problem, schedule::Node v) {
   if (v < 0 || v >= problem.num_nodes()) throw nb::index_error("not a node");
-  schedule::Control control(-1.0, 0, {});
+  lowtide::Control control(-1.0, 0, {});
   return schedule::min_cut(problem, problem.whole(), v, control).bound;
+}
+
+using LayoutTuple = std::tuple<allocation::Offset, std::vector<allocation::Offset>>;
+
+LayoutTuple place(const allocation::Packer& packer, const std::vector<allocation::Id>& order,
+                  bool best_fit) {
+  lowtide::Control control(-1.0, 0, {});
+  allocation::Layout layout = packer.place(order, best_fit, control);
+  return {layout.height, std::move(layout.offsets)};
+}
+
+// height, offsets, whether a limit struck, work done.
+std::tuple<allocation::Offset, std::vector<allocation::Offset>, bool, std::uint64_t> search(
+    const allocation::Packer& packer, std::vector<allocation::Id> order, bool best_fit,
+    allocation::Offset target, std::uint64_t seed, double time_limit_s, std::uint64_t work_limit) {
+  Hook hook([] { return nb::none(); });
+  lowtide::Control control(time_limit_s, work_limit, [&] { return hook(); });
+  allocation::Layout layout;
+  {
+    const nb::gil_scoped_release release;
+    layout = packer.search(order, best_fit, target, seed, control);
+  }
+  hook.rethrow();
+  const bool clock = control.stopped() && (work_limit == 0 || control.work() < work_limit);
+  return {layout.height, std::move(layout.offsets), clock, control.work()};
 }
 
 }  // namespace
@@ -73,38 +113,41 @@ schedule::Bytes min_cut(const schedule::Problem& problem, schedule::Node v) {
 NB_MODULE(_native, m) {
   m.doc() = "Native core of lowtide.solvers.";
   nb::class_<schedule::Problem>(m, "Schedule", "A scheduling problem, ready to be solved.")
-      .def("__init__",
-           [](schedule::Problem* self, schedule::Node num_nodes, std::vector<schedule::Bytes> sizes,
-              std::vector<schedule::Node> producers,
-              std::vector<std::vector<schedule::Node>> consumers, std::vector<bool> outputs,
-              std::vector<schedule::Bytes> workspace,
-              std::vector<std::pair<schedule::Node, schedule::Node>> precedence,
-              std::vector<std::tuple<schedule::Node, schedule::Index, schedule::Index>> in_place,
-              bool inputs_in_arena, bool outputs_live_to_end) {
-             new (self) schedule::Problem(schedule::Description{
-                 num_nodes, std::move(sizes), std::move(producers), std::move(consumers),
-                 std::move(outputs), std::move(workspace), std::move(precedence),
-                 std::move(in_place), inputs_in_arena, outputs_live_to_end});
-           },
-           nb::kw_only(), "num_nodes"_a, "sizes"_a, "producers"_a, "consumers"_a, "outputs"_a, "workspace"_a,
-           "precedence"_a, "in_place"_a, "inputs_in_arena"_a, "outputs_live_to_end"_a)
-      .def("peak",
-           [](const schedule::Problem& self, const std::vector<schedule::Node>& order) {
-             return self.peak(order);
-           },
-           "order"_a, "The peak of a valid order, in bytes; ValueError if it is not valid.")
+      .def(
+          "__init__",
+          [](schedule::Problem* self, schedule::Node num_nodes, std::vector<schedule::Bytes> sizes,
+             std::vector<schedule::Node> producers,
+             std::vector<std::vector<schedule::Node>> consumers, std::vector<bool> outputs,
+             std::vector<schedule::Bytes> workspace,
+             std::vector<std::pair<schedule::Node, schedule::Node>> precedence,
+             std::vector<std::tuple<schedule::Node, schedule::Index, schedule::Index>> in_place,
+             bool inputs_in_arena, bool outputs_live_to_end) {
+            new (self) schedule::Problem(schedule::Description{
+                num_nodes, std::move(sizes), std::move(producers), std::move(consumers),
+                std::move(outputs), std::move(workspace), std::move(precedence),
+                std::move(in_place), inputs_in_arena, outputs_live_to_end});
+          },
+          nb::kw_only(), "num_nodes"_a, "sizes"_a, "producers"_a, "consumers"_a, "outputs"_a,
+          "workspace"_a, "precedence"_a, "in_place"_a, "inputs_in_arena"_a, "outputs_live_to_end"_a)
+      .def(
+          "peak",
+          [](const schedule::Problem& self, const std::vector<schedule::Node>& order) {
+            return self.peak(order);
+          },
+          "order"_a, "The peak of a valid order, in bytes; ValueError if it is not valid.")
       .def("parts", &schedule::Problem::parts,
            "Positions [begin, end) between cut nodes, the same in every order.")
       .def("min_cut", &min_cut, "node"_a, "The least transient of a node over all ideals.");
   nb::class_<schedule::Techniques>(m, "ScheduleTechniques", "Switches of the exact method.")
-      .def("__init__",
-           [](schedule::Techniques* self, bool one_step, bool macro, bool backward, bool min_cut,
-              bool reorder, bool cut_nodes, bool beam, std::size_t visited_bytes) {
-             new (self) schedule::Techniques{one_step, macro, backward, min_cut,
-                                             reorder, cut_nodes, beam, visited_bytes};
-           },
-           nb::kw_only(), "one_step"_a, "macro"_a, "backward"_a, "min_cut"_a, "reorder"_a, "cut_nodes"_a,
-           "beam"_a, "visited_bytes"_a);
+      .def(
+          "__init__",
+          [](schedule::Techniques* self, bool one_step, bool macro, bool backward, bool min_cut,
+             bool reorder, bool windows, bool cut_nodes, bool beam, std::size_t visited_bytes) {
+            new (self) schedule::Techniques{one_step, macro,     backward, min_cut,      reorder,
+                                            windows,  cut_nodes, beam,     visited_bytes};
+          },
+          nb::kw_only(), "one_step"_a, "macro"_a, "backward"_a, "min_cut"_a, "reorder"_a,
+          "windows"_a, "cut_nodes"_a, "beam"_a, "visited_bytes"_a);
   nb::class_<Outcome>(m, "ScheduleOutcome", "What a solve found.")
       .def_ro("order", &Outcome::order)
       .def_ro("peak", &Outcome::peak)
@@ -116,7 +159,28 @@ NB_MODULE(_native, m) {
       .def_ro("states", &Outcome::states)
       .def_ro("flows", &Outcome::flows)
       .def_ro("work", &Outcome::work);
-  m.def("solve_schedule", &solve, "problem"_a, "starts"_a, "techniques"_a, "time_limit_s"_a, "work_limit"_a,
-        "progress"_a.none(),
-        "Solve until proven, stopped by a limit, by Ctrl-C, or by `progress` returning True.");
+  m.def("solve_schedule", &solve, "problem"_a, "starts"_a, "techniques"_a, "time_limit_s"_a,
+        "work_limit"_a, "progress"_a.none(),
+        "Solve until proven, or stopped by a limit, Ctrl-C, or True from `progress`.");
+  nb::class_<allocation::Packer>(m, "Packer", "Blocks to pack, with their overlaps in time.")
+      .def(
+          "__init__",
+          [](allocation::Packer* self,
+             const std::vector<std::tuple<allocation::Time, allocation::Time, allocation::Offset,
+                                          allocation::Offset>>& blocks,
+             allocation::Offset alignment) {
+            std::vector<allocation::Block> list;
+            for (const auto& [lower, upper, size, fixed] : blocks) {
+              list.push_back({lower, upper, size, fixed});
+            }
+            new (self) allocation::Packer(std::move(list), alignment);
+          },
+          "blocks"_a, "alignment"_a, "Blocks are (lower, upper, size, fixed offset or -1).")
+      .def("neighbours", &allocation::Packer::neighbours,
+           "The blocks alive together with each block.")
+      .def("place", &place, "order"_a, "best_fit"_a, "The height and the offsets of an order.")
+      .def(
+          "search", &search, "order"_a, "best_fit"_a, "target"_a, "seed"_a, "time_limit_s"_a,
+          "work_limit"_a,
+          "Local search over orders: height, offsets, whether the clock or Ctrl-C ended it, work.");
 }

@@ -1,8 +1,8 @@
-"""The exact scheduler: heuristic orders, then the native search, until the peak meets a lower bound.
+"""The exact scheduler: heuristic orders, then the native search, until the peak meets a bound.
 
-Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a budgeted
-depth-first search over ideals with one-step commits.  The arguments, in-place reuse included, are in
-`solvers/native/schedule/*.hpp`; `reference.py` is the same method in plain Python.
+Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a
+budgeted depth-first search over ideals with one-step commits.  The arguments, in-place reuse
+included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the core in plain Python.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class ExactOptions:
         backward: also search from the end.
         min_cut: the min-cut lower bound.
         reorder: reorder incumbents around the minimum cuts.
+        windows: reorder windows around the incumbent's highest transients.
         cut_nodes: solve apart what lies between nodes that are comparable with every other node.
         beam: beam search for incumbents.
         heuristics: start from named orders; else from Kahn's alone.
@@ -51,6 +52,7 @@ class ExactOptions:
     backward: bool = True
     min_cut: bool = True
     reorder: bool = True
+    windows: bool = True
     cut_nodes: bool = True
     beam: bool = True
     heuristics: bool = True
@@ -97,7 +99,8 @@ def schedule(
         options: switches of the techniques.
 
     Returns:
-        A checked solution: `optimal`, or `time_limit` with the best order and bound so far.
+        A checked solution: `optimal`; or, with the best order and bound so far, `feasible` where
+        the work limit ended the search and `time_limit` where the clock or Ctrl-C did.
 
     Raises:
         LowtideError: an order in `start` is not valid, or the checker refutes the result (a bug).
@@ -112,14 +115,6 @@ def schedule(
         peak_of(problem, order)  # a clear error for an order that is not valid
     if opts.heuristics:
         starts.extend((name, list(ORDERS[name](problem))) for name in _STARTS)
-    report: Callable[[int, int], bool] | None = None
-    if progress is not None:
-        notify = progress
-
-        def report(peak: int, bound: int) -> bool:
-            notify(peak, bound)
-            return False
-
     remaining = -1.0
     if time_limit_s is not None:
         remaining = max(0.0, time_limit_s - (time.perf_counter() - begin))
@@ -129,17 +124,25 @@ def schedule(
         backward=opts.backward,
         min_cut=opts.min_cut,
         reorder=opts.reorder,
+        windows=opts.windows,
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
         visited_bytes=opts.visited_bytes,
     )
     outcome = _native.solve_schedule(
-        native_problem(problem), starts, techniques, remaining, opts.work_limit or 0, report
+        native_problem(problem),
+        starts,
+        techniques,
+        remaining,
+        opts.work_limit or 0,
+        _hook(progress),
     )
     if progress is not None:
         progress(outcome.peak, outcome.bound)
     if outcome.peak == outcome.bound:
         status = Status.OPTIMAL
+    elif opts.work_limit is not None and outcome.work >= opts.work_limit:
+        status = Status.FEASIBLE
     else:
         status = Status.TIME_LIMIT
     solution = ScheduleSolution(
@@ -154,3 +157,17 @@ def schedule(
     )
     check(problem, solution)
     return solution
+
+
+def _hook(
+    progress: Callable[[int | None, int], None] | None,
+) -> Callable[[int, int], bool] | None:
+    """`progress` as the native core calls it: it would stop on True."""
+    if progress is None:
+        return None
+
+    def report(peak: int, bound: int) -> bool:
+        progress(peak, bound)
+        return False
+
+    return report

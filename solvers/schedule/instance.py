@@ -1,11 +1,12 @@
 """Instance files of the scheduling problem.
 
-    {"nodes": [{"name": str, "op": str, "workspace": int}], "tensors": [{"size": int, "producer": int,
-     "consumers": [int], "output": bool}], "precedence": [[before, after]],
-     "in_place": [[node, output, input]], "inputs_in_arena": bool, "outputs_live_to_end": bool}
+    {"nodes": [{"name": str, "op": str, "workspace": int}],
+     "tensors": [{"size": int, "producer": int, "consumers": [int], "output": bool}],
+     "precedence": [[before, after]], "in_place": [[node, output, input]],
+     "inputs_in_arena": bool, "outputs_live_to_end": bool}
 
-The node order is the file's order; producer -1 is a graph input; `name`, `op`, `workspace` and all keys
-after `tensors` are optional; further keys are ignored.
+The node order is the file's order; producer -1 is a graph input; `name`, `op`, `workspace` and all
+keys after `tensors` are optional; further keys are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from lowtide.solvers.schedule.problem import MAX_BYTES, Buffer, InPlace, Schedul
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ScheduleInstance", "parse", "read", "to_json", "write"]
+__all__ = [
+    "ScheduleInstance",
+    "parse_instance",
+    "read_instance",
+    "read_named_instance",
+    "to_json",
+    "write_instance",
+]
 
 # Limits on what a file may hold, so that a hostile one fails in a second and little memory.
 MAX_FILE_BYTES = 64 << 20
@@ -40,7 +48,7 @@ class ScheduleInstance:
     node_ops: tuple[str, ...] = ()
 
 
-def read(
+def read_named_instance(
     path: str | os.PathLike[str],
     *,
     inputs_in_arena: bool | None = None,
@@ -64,12 +72,26 @@ def read(
     except UnicodeDecodeError as error:
         raise InstanceError(f"{where}: not UTF-8 text, at byte {error.start}") from error
     try:
-        return parse(text, inputs_in_arena=inputs_in_arena, outputs_live_to_end=outputs_live_to_end)
+        return parse_instance(
+            text, inputs_in_arena=inputs_in_arena, outputs_live_to_end=outputs_live_to_end
+        )
     except InstanceError as error:
         raise InstanceError(f"{where}: {error}") from error
 
 
-def parse(
+def read_instance(
+    path: str | os.PathLike[str],
+    *,
+    inputs_in_arena: bool | None = None,
+    outputs_live_to_end: bool | None = None,
+) -> ScheduleProblem:
+    """The problem in a file, without the names; see `read_named_instance`."""
+    return read_named_instance(
+        path, inputs_in_arena=inputs_in_arena, outputs_live_to_end=outputs_live_to_end
+    ).problem
+
+
+def parse_instance(
     text: str, *, inputs_in_arena: bool | None = None, outputs_live_to_end: bool | None = None
 ) -> ScheduleInstance:
     """The instance in a JSON text. Raises `InstanceError` on anything else."""
@@ -85,10 +107,10 @@ def parse(
     ops: list[str] = []
     workspace: list[int] = []
     for index, value in enumerate(nodes):
-        node = _object(value, f"node {index}")
-        names.append(_text(node.get("name", ""), f"node {index}: `name`"))
-        ops.append(_text(node.get("op", ""), f"node {index}: `op`"))
-        workspace.append(_bytes(node.get("workspace", 0), f"node {index}: `workspace`"))
+        item = _object(value, f"node {index}")
+        names.append(_text(item.get("name", ""), f"node {index}: `name`"))
+        ops.append(_text(item.get("op", ""), f"node {index}: `op`"))
+        workspace.append(_bytes(item.get("workspace", 0), f"node {index}: `workspace`"))
     buffers: list[Buffer] = []
     for index, value in enumerate(tensors):
         where = f"tensor {index}"
@@ -141,7 +163,7 @@ def parse(
 
 
 def to_json(instance: ScheduleInstance) -> str:
-    """The instance as JSON text, one line; `parse` gives it back."""
+    """The instance as JSON text, one line; `parse_instance` gives it back."""
     problem = instance.problem
     nodes: list[dict[str, object]] = []
     for v in range(problem.num_nodes):
@@ -172,7 +194,7 @@ def to_json(instance: ScheduleInstance) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-def write(instance: ScheduleInstance, path: str | os.PathLike[str]) -> None:
+def write_instance(instance: ScheduleInstance, path: str | os.PathLike[str]) -> None:
     """Write the instance to a file, through a temporary file beside it."""
     where = Path(path)
     part = where.with_name(f"{where.name}.part{os.getpid()}")

@@ -24,7 +24,7 @@ from lowtide.errors import LowtideError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["ChildError", "run"]
+__all__ = ["ChildError", "run", "serve"]
 
 
 class ChildError(LowtideError):
@@ -59,7 +59,7 @@ def run(
         environment = {**os.environ, "TMPDIR": folder}
         if preload is not None:
             environment["LD_PRELOAD"] = str(preload)
-        command = [sys.executable, "-c", "from lowtide.child import _serve; _serve()"]
+        command = [sys.executable, "-c", "from lowtide.child import serve; serve()"]
         command += [target, str(request_path), str(reply_path), str(memory_limit_bytes or 0)]
         with subprocess.Popen(
             command,
@@ -88,7 +88,7 @@ def run(
     return cast("dict[str, object]", reply["result"])
 
 
-def _serve() -> None:
+def serve() -> None:
     """The child's side."""
     target, request_path, reply_path, limit = sys.argv[1:5]
     module, _, name = target.partition(":")

@@ -1,8 +1,13 @@
 """Run optimized models in ONNX Runtime.
 
-import onnxruntime, lowtide.onnxruntime
-options = lowtide.onnxruntime.session_options("model.lowtide.onnx")
-session = onnxruntime.InferenceSession("model.lowtide.onnx", options)
+    import lowtide.onnxruntime
+    session = lowtide.onnxruntime.create_session("model.lowtide.onnx")
+    outputs = session.run(None, {"image": image})
+
+or, with plain sessions and the allocator's own speed:
+
+    options = lowtide.onnxruntime.session_options("model.lowtide.onnx")
+    session = onnxruntime.InferenceSession("model.lowtide.onnx", options)
 """
 
 # ONNX Runtime's extension module has no stubs:
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     import os
 
     import onnxruntime
+
+    from lowtide.backends.onnx.arena import ArenaSession
 
 __all__ = ["create_session", "session_options"]
 
@@ -41,8 +48,12 @@ def session_options(
 
 def create_session(
     model: str | os.PathLike[str], *, threads: int = 0
-) -> onnxruntime.InferenceSession:
-    """An inference session on the CPU that follows the plan in an optimized model.
+) -> onnxruntime.InferenceSession | ArenaSession:
+    """A session on the CPU that follows the plan in an optimized model, at full speed.
+
+    Its tensors live in one arena as high as the plan needs: the first run with some input shapes is
+    recorded and packed, every later one takes the packed offsets. Runs are serialised. A file
+    written with `--portable` gets a plain `InferenceSession`.
 
     Raises:
         ModelError: as `session_options`.

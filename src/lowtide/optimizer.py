@@ -1,14 +1,14 @@
 """The main job, end to end: read, plan, check, emit, verify, measure, report.
 
-    source file --read--> onnx_ir --ORT optimises--> planning graph --import--> ir.Graph
-        ir.Graph --passes--> Plan --emit--> staged file --verify, measure--> renamed to its place
+source file --read--> onnx_ir --ORT optimises--> planning graph --import--> ir.Graph
+ir.Graph --passes--> Plan --emit--> staged file --verify, measure--> renamed to its place
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ class Result:
 
     report: Report
     plan: Plan
-    _planned: Planned
+    _planned: Planned = field(repr=False)
 
     @property
     def budget_met(self) -> bool:
@@ -115,7 +115,8 @@ def optimize(
     )
     started = time.perf_counter()
     destination = None if output is None else Path(output)
-    emission.refuse_source(model, destination, None if plan_out is None else Path(plan_out))
+    plan_path = None if plan_out is None else Path(plan_out)
+    emission.refuse_source(model, destination, plan_path)
     planned = plan_model(model, settings, progress)
     return _finish(planned, destination, plan_out, verify, progress, started)
 
@@ -171,9 +172,9 @@ def apply(
 
     started = time.perf_counter()
     destination = Path(output)
-    emission.refuse_source(model, destination, None)
+    emission.refuse_source(model, destination)
     if not isinstance(plan, Plan):
-        emission.refuse_source(plan, destination, None)
+        emission.refuse_source(plan, destination)
         plan = Plan.from_json(_read_text(Path(plan)))
     settings = Settings.from_plan(plan, threads)
     prepared = prepare(model, settings, progress)
@@ -220,4 +221,4 @@ def _finish(
         if plan_out is not None:
             emission.write_text(Path(plan_out), plan.to_json())
     report = build_report(planned, outcome, destination, started=started)
-    return Result(report, plan, replace(planned))
+    return Result(report, plan, planned)

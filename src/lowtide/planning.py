@@ -120,7 +120,7 @@ class Settings:
         for key, value in plan.options.items():
             if key.startswith("dim:"):
                 dims[key[4:]] = int(value)
-        settings = cls.of(
+        return cls.of(
             target=plan.target,
             level=plan.level if plan.level in _LEVELS else "all",
             portable=bool(plan.options.get("portable", False)),
@@ -131,7 +131,6 @@ class Settings:
             pipeline=str(plan.options.get("pipeline", DEFAULT)),
             threads=threads,
         )
-        return settings
 
     @property
     def plan_options(self) -> dict[str, str | int | bool]:
@@ -227,9 +226,9 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
     if progress is not None:
         progress.stage("load")
     source = read(model, dims=settings.dims)
-    notes: list[str] = []
+    notes = list(source.notes)
     if settings.target == "onnx":
-        planning, graph = source.model, import_graph(source.model)
+        planning, graph = source.model, import_graph(source.model, threads=settings.threads)
     else:
         if progress is not None:
             progress.stage("optimise with ONNX Runtime")
@@ -237,7 +236,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         for position, level in enumerate(levels):
             try:
                 planning = optimized_by_ort(source, level=level)  # type: ignore[arg-type]
-                graph = import_graph(planning)
+                graph = import_graph(planning, threads=settings.threads)
             except ModelError as error:
                 if position + 1 == len(levels) or settings.portable:
                     raise
@@ -248,6 +247,12 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         else:
             raise ModelError("ONNX Runtime gave no graph that can be planned")
     verify(graph)
+    unknown = sorted({op.qualified for op in graph.ops if not op.workspace_known})
+    if unknown:
+        notes.append(
+            f"the scratch of {', '.join(unknown[:8])} is not modelled: it counts as 0, and no "
+            f"proof covers it"
+        )
     default = reverse_dfs(_predecessors(graph))
     ops = graph.ops
     return Prepared(
@@ -265,9 +270,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
 
 def _predecessors(graph: Graph) -> list[list[int]]:
     number = {op: index for index, op in enumerate(graph.ops)}
-    return [
-        [number[t.producer] for t in op.operands if t.producer is not None] for op in graph.ops
-    ]
+    return [[number[t.producer] for t in op.operands if t.producer is not None] for op in graph.ops]
 
 
 def plan_model(model: Source, settings: Settings, progress: Progress | None = None) -> Planned:

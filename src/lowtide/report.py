@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lowtide.units import format_bytes
 
@@ -124,10 +124,8 @@ class Report:
 
     def _verdict(self) -> str:
         gap = self.peak_bytes.after - self.peak_bytes.lower_bound
-        covers = self.proof.get("covers", ())
-        with_ = (
-            f" (with {', '.join(covers)})" if isinstance(covers, (list, tuple)) and covers else ""
-        )
+        covers = ", ".join(cast("list[str]", self.proof.get("covers", [])))
+        with_ = f" (with {covers})" if covers else ""
         if self.status == "optimal":
             return f"optimal: no order of these ops needs less{with_}"
         share = 100 * gap / max(self.peak_bytes.after, 1)

@@ -12,6 +12,7 @@ from lowtide.report import Figures, Live, PeakOp, Report
 from lowtide.solvers.allocation.pack import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lowtide.emission import Outcome
@@ -28,7 +29,7 @@ _NOT_VERIFIED: dict[str, object] = {
     "max_abs_error": 0.0,
     "order": "not_checked",
 }
-_NOT_MEASURED: dict[str, object] = dict.fromkeys(
+_NOT_MEASURED: Mapping[str, object] = dict.fromkeys(
     f"{what}_{which}" for what in ("peak", "latency") for which in ("before", "stock", "after")
 )
 
@@ -106,10 +107,14 @@ def build_report(
 
 def _largest_op(timeline: Timeline) -> int:
     """The trivial bound: what one op holds by itself, its results and its workspace."""
-    return max(
-        (step.workspace_bytes + sum(t.nbytes for t in step.op.outputs if t.alias is None))
-        for step in timeline.steps
-    ) if timeline.steps else timeline.peak_bytes
+    return (
+        max(
+            (step.workspace_bytes + sum(t.nbytes for t in step.op.outputs if t.alias is None))
+            for step in timeline.steps
+        )
+        if timeline.steps
+        else timeline.peak_bytes
+    )
 
 
 def _breakdown(graph: Graph) -> dict[str, int]:

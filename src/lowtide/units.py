@@ -9,8 +9,8 @@ from lowtide.errors import InputError
 __all__ = ["format_bytes", "parse_bytes", "parse_seconds"]
 
 _FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?\s*\Z", re.IGNORECASE)
-_TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?\s*\Z")
+_SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgt]?)(i?b)?\s*\Z", re.IGNORECASE)
+_TIME = re.compile(r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*(ms|s|m|min|h)?\s*\Z")
 _SECONDS = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -25,12 +25,12 @@ def parse_bytes(text: str) -> int:
     match = _SIZE.match(text)
     if match is None:
         raise InputError(f"`{text}` is not a size; write for example 256KiB, 1.5MiB, 8GB or 262144")
-    number, letter, unit = match.groups()
+    number, letter, unit = (str(group or "") for group in match.groups())
     factor = _FACTORS[letter.lower()]
-    if letter and (unit or "").lower() == "b":
+    if letter and unit.lower() == "b":
         factor = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}[letter.lower()]
     whole, _, fraction = number.partition(".")
-    size = int(whole + fraction) * factor // 10 ** len(fraction)
+    size: int = int(whole + fraction) * factor // 10 ** len(fraction)
     if size <= 0:
         raise InputError(f"the size `{text}` must be at least one byte")
     if size > 1 << 60:

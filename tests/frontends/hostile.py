@@ -727,6 +727,13 @@ def attribute_twice() -> onnx.ModelProto:
 
 
 @_model
+def attribute_without_type() -> onnx.ModelProto:
+    model = sound([h.make_node("Transpose", ["x"], ["y"], perm=[1, 0])])
+    model.graph.node[0].attribute[0].ClearField("type")
+    return model
+
+
+@_model
 def map_output() -> onnx.ModelProto:
     model = sound()
     model.graph.output[0].type.map_type.key_type = INT64
@@ -738,3 +745,42 @@ def wide_cycle() -> onnx.ModelProto:
     """Twenty thousand nodes on one cycle."""
     nodes = [h.make_node("Relu", [f"t{i}"], [f"t{(i + 1) % 20_000}"]) for i in range(20_000)]
     return sound([*nodes, h.make_node("Add", ["x", "t0"], ["y"])])
+
+
+@_model
+def bomb_inside_a_branch() -> onnx.ModelProto:
+    nodes = [
+        h.make_node("Constant", [], ["s"], value_ints=[10**6, 10**7]),
+        h.make_node("ConstantOfShape", ["s"], ["k"]),
+        h.make_node("ReduceSum", ["k"], ["r"]),
+    ]
+    branch = h.make_graph(nodes, "b", [], [_value("r")])
+    node = h.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    return sound([node], [h.make_tensor("c", TensorProto.BOOL, [], [True])])
+
+
+@_model
+def name_of_a_megabyte() -> onnx.ModelProto:
+    return sound([h.make_node("Add", ["x", "n" * (1 << 20)], ["y"])])
+
+
+@_model
+def name_with_terminal_codes() -> onnx.ModelProto:
+    return sound([h.make_node("Add", ["x", "\x1b[2Jgone\nand\r\x00more"], ["y"])])
+
+
+@_model
+def operator_with_terminal_codes() -> onnx.ModelProto:
+    return sound([h.make_node("\x1b[2J\n", ["x"], ["y"], name="\x1b[31m\n")])
+
+
+@_model
+def many_branches_in_a_large_graph() -> onnx.ModelProto:
+    """Quadratic work, were every branch to copy the names around it."""
+    branch = h.make_graph([h.make_node("Neg", ["x"], ["b"])], "b", [], [_value("b")])
+    nodes = [
+        h.make_node("If", ["c"], [f"t{i}"], then_branch=branch, else_branch=branch)
+        for i in range(3000)
+    ]
+    nodes.append(h.make_node("Add", ["x", "nobody"], ["y"]))
+    return sound(nodes, [h.make_tensor("c", TensorProto.BOOL, [], [True])])

@@ -14,10 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from tests.frontends.hostile import CASES
-
 from lowtide.errors import LowtideError
 from lowtide.frontends.onnx import import_graph, read
+from tests.frontends.hostile import CASES
 
 
 def _snapshot(folder: Path) -> dict[str, int]:

@@ -16,7 +16,7 @@ graph "net" {
   conv: (%a float32[1,4,8,8]) = o.C(%x, %w, _) {g = 1, pads = [1, 1], a = "S"} workspace(6) flops(9)
   "odd name": (%"b c" float32[1,4,8,8]) = onnx.Relu(%a) pinned in_place(0<-0)
   view: (%c float32[256] alias %"b c"+0) = onnx.Reshape(%"b c") view
-  both: (%d int4[3], %e opaque[] bytes(7)) = onnx.Split(%c)
+  both: (%d int4[3], %e opaque[] bytes(7)) = onnx.Split(%c) workspace(?)
   return %c, %d
 }
 """
@@ -33,6 +33,7 @@ def test_golden() -> None:
     assert odd.traits.pinned
     assert graph.tensor("c").storage is graph.tensor("b c")
     assert graph.tensor("e").nbytes == 7
+    assert not graph.op("both").workspace_known
 
 
 @given(graphs())
@@ -66,7 +67,7 @@ def test_any_name_round_trips(name: str) -> None:
             'graph "g" {\n  o: (%y uint8[1]) = t.A(%z)\n  return %y\n}',
             "line 2: `%z` is not defined",
         ),
-        ('graph "g" {\n  ?\n}', "line 2: cannot read"),
+        ('graph "g" {\n  !\n}', "line 2: cannot read"),
     ],
 )
 def test_errors_name_the_line(text: str, message: str) -> None:

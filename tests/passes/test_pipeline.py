@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 
 from lowtide.errors import InputError
-from lowtide.ir import Accounting, Graph, parse as parse_graph, simulate
+from lowtide.ir import Accounting, Graph, simulate
+from lowtide.ir import parse as parse_graph
 from lowtide.passes import Plan, Schedule, State, available, parse, print_pipeline, run
 from tests.strategies import accountings, graphs
 
@@ -82,7 +83,7 @@ def test_the_plan_is_never_worse_and_its_bound_holds(graph: Graph, accounting: A
 
 @given(graphs())
 def test_static_in_place_never_undercuts_the_runtime(graph: Graph) -> None:
-    peaks = []
+    peaks: list[int] = []
     for mode in ("off", "static", "runtime"):
         copy = parse_graph(_text(graph))
         state = run(parse(f"inplace{{mode={mode}}},schedule"), blank(copy, Accounting()))

@@ -36,8 +36,8 @@ bool better(const Child& x, const Child& y) {
 
 }  // namespace
 
-std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size_t width, Bytes floor,
-                       Bytes limit, Control& control) {
+std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size_t width,
+                       Bytes floor, Bytes limit, Control& control) {
   std::vector<State> states;
   states.push_back({std::make_unique<Walk<true>>(problem, segment), floor, -1});
   std::vector<Step> steps;
@@ -49,7 +49,8 @@ std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size
       const std::size_t begin = children.size();
       for (Node v : walk.ready()) {
         const Look look = walk.look(v);
-        const Child child{std::max(states[k].peak, look.transient), look.after, look.transient, k, v};
+        const Child child{std::max(states[k].peak, look.transient), look.after, look.transient, k,
+                          v};
         if (look.after <= walk.mem() && look.transient <= states[k].peak) {
           children.resize(begin);
           children.push_back(child);
@@ -86,7 +87,8 @@ std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size
     states = std::move(wider);
   }
   std::vector<Node> order;
-  for (std::int32_t t = states.front().trace; t >= 0; t = steps[t].before) order.push_back(steps[t].node);
+  for (std::int32_t t = states.front().trace; t >= 0; t = steps[t].before)
+    order.push_back(steps[t].node);
   std::reverse(order.begin(), order.end());
   return order;
 }

@@ -3,16 +3,16 @@
 
 #include <vector>
 
-#include "schedule/control.hpp"
+#include "control.hpp"
 #include "schedule/problem.hpp"
 
 namespace lowtide::schedule {
 
-// States are ranked by the peak so far (not below `floor`, which is reached in any case), then by mem.
-// A node that frees as much as it makes, within that peak, is the only child of its state (a one-step
-// commit, see search.hpp).  Empty if `control` stops, or if all states reach `limit`.
+// States are ranked by the peak so far (not below `floor`, which is reached in any case), then by
+// mem. A node that frees as much as it makes, within that peak, is the only child of its state (a
+// one-step commit, see search.hpp).  Empty if `control` stops, or if all states reach `limit`.
 // O(nodes * width * (ready + nodes)).
-std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size_t width, Bytes floor,
-                       Bytes limit, Control& control);
+std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size_t width,
+                       Bytes floor, Bytes limit, Control& control);
 
 }  // namespace lowtide::schedule

@@ -146,7 +146,9 @@ Cut solve(const Problem& problem, const Segment& segment, const Sides& sides, No
           const std::vector<Index>& spared, Control& control) {
   constexpr Bytes kUnlimited = kInfinity;
   Network network(sides.free.size() + 2);
-  const auto vertex = [&](Node u) { return sides.of[u] == kSource ? 0 : sides.of[u] == kSink ? 1 : sides.of[u]; };
+  const auto vertex = [&](Node u) {
+    return sides.of[u] == kSource ? 0 : sides.of[u] == kSink ? 1 : sides.of[u];
+  };
   Bytes constant = 0;
   const auto& buffers = problem.buffers();
   for (std::size_t b = 0; b < buffers.size(); ++b) {
@@ -157,7 +159,8 @@ Cut solve(const Problem& problem, const Segment& segment, const Sides& sides, No
     std::int32_t single = -1;
     std::size_t open = 0;
     for (Node c : buffer.consumers) {
-      if (c == v && std::find(spared.begin(), spared.end(), static_cast<Index>(b)) != spared.end()) {
+      if (c == v &&
+          std::find(spared.begin(), spared.end(), static_cast<Index>(b)) != spared.end()) {
         continue;
       }
       const std::int32_t to = vertex(c);
@@ -197,7 +200,8 @@ Cut solve(const Problem& problem, const Segment& segment, const Sides& sides, No
   return cut;
 }
 
-// The sets M of the header: all choices of min(results, operands) operands per size, or none if many.
+// The sets M of the header: all choices of min(results, operands) operands per size, or none if
+// many.
 std::vector<std::vector<Index>> spared_sets(const Problem& problem, const Sides& sides, Node v) {
   struct Class {
     std::vector<Index> results, operands;

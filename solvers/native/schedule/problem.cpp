@@ -41,7 +41,8 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
   shared_.assign(n, 0);
   Bytes total = 0;
   for (Bytes w : work_) {
-    require(w >= 0 && w <= kInfinity / 4 && (total += w) <= kInfinity / 4, "workspace out of range");
+    require(w >= 0 && w <= kInfinity / 4 && (total += w) <= kInfinity / 4,
+            "workspace out of range");
   }
   std::vector<Index> kept_index(count, -1);
   for (std::size_t b = 0; b < count; ++b) {
@@ -59,8 +60,7 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
     if (size == 0 || (producer < 0 && !d.inputs_in_arena)) continue;
     const bool persists = d.outputs[b] && d.outputs_live_to_end;
     if (producer < 0) {
-      if (!consumers.empty() || d.outputs[b]) start_bytes_ += size;
-      if (!consumers.empty() || persists) initial_mem_ += size;
+      if (!consumers.empty() || persists) start_bytes_ += size;
     } else {
       work_[producer] += size;
       if (!consumers.empty() || persists) kept_[producer] += size;
@@ -81,8 +81,8 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
     for (Node p : predecessors_[v]) successors_[p].push_back(static_cast<Node>(v));
   }
   for (const auto& [node, output, input] : d.in_place) {
-    require(is_node(node) && output >= 0 && static_cast<std::size_t>(output) < count && input >= 0 &&
-                static_cast<std::size_t>(input) < count,
+    require(is_node(node) && output >= 0 && static_cast<std::size_t>(output) < count &&
+                input >= 0 && static_cast<std::size_t>(input) < count,
             "an in-place candidate is out of range");
     require(d.producers[output] == node, "an in-place candidate's node does not make its output");
     const Index o = kept_index[output];
@@ -114,7 +114,9 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
   require(topological_order_.size() == n, "the nodes depend on each other in a cycle");
 }
 
-Segment Problem::whole() const { return {topological_order_, std::vector<std::uint8_t>(num_nodes_, kInside)}; }
+Segment Problem::whole() const {
+  return {topological_order_, std::vector<std::uint8_t>(num_nodes_, kInside)};
+}
 
 Segment Problem::make_segment(std::span<const Node> before, std::span<const Node> inside) const {
   Segment segment;
@@ -126,19 +128,21 @@ Segment Problem::make_segment(std::span<const Node> before, std::span<const Node
 }
 
 std::vector<std::pair<std::size_t, std::size_t>> Problem::parts() const {
-  // In a topological order, the node at position p is comparable with all others iff every earlier node
-  // has a successor at p or before (so that, by induction, it reaches p) and every later node has a
-  // predecessor at p or after.
+  // In a topological order, the node at position p is comparable with all others iff every earlier
+  // node has a successor at p or before (so that, by induction, it reaches p) and every later node
+  // has a predecessor at p or after.
   const std::vector<Node>& order = topological_order_;
   const auto n = static_cast<std::ptrdiff_t>(num_nodes_);
   std::vector<std::ptrdiff_t> position(n), reach(n + 1, 0), origin(n + 1, n);
   for (std::ptrdiff_t p = 0; p < n; ++p) position[order[p]] = p;
-  for (std::ptrdiff_t p = 0; p < n; ++p) {  // reach[p]: the farthest first successor of what is before p
+  for (std::ptrdiff_t p = 0; p < n;
+       ++p) {  // reach[p]: the farthest first successor of what is before p
     std::ptrdiff_t first = n;
     for (Node s : successors_[order[p]]) first = std::min(first, position[s]);
     reach[p + 1] = std::max(reach[p], first);
   }
-  for (std::ptrdiff_t p = n; p-- > 0;) {  // origin[p]: the earliest last predecessor of p and what follows
+  for (std::ptrdiff_t p = n;
+       p-- > 0;) {  // origin[p]: the earliest last predecessor of p and what follows
     std::ptrdiff_t last = -1;
     for (Node q : predecessors_[order[p]]) last = std::max(last, position[q]);
     origin[p] = std::min(origin[p + 1], last);

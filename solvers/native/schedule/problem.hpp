@@ -1,14 +1,15 @@
 // The scheduling problem on plain integers, and segments of it.
 //
-// A state is an ideal S (a set of nodes closed under predecessors).  mem(S) is the bytes of the buffers
-// made in S that still have a consumer outside S or persist.  mem is submodular on ideals: each buffer
-// contributes size * ([producer in S] - [all consumers in S]), and the second bracket is supermodular.
+// A state is an ideal S (a set of nodes closed under predecessors).  mem(S) is the bytes of the
+// buffers made in S that still have a consumer outside S or persist.  mem is submodular on ideals:
+// each buffer contributes size * ([producer in S] - [all consumers in S]), and the second bracket
+// is supermodular.
 //
-// Overwriting: v may write a result over an operand i that dies at v, that is when all other consumers
-// of i are in S.  The bytes saved, saving(v, S), are the size of a greedy matching in a fixed order of
-// preference between results and available operands of one size.  saving is monotone in S: one more
-// available operand changes a greedy matching along an alternating path that starts with a new pair, so
-// the number of pairs never falls.
+// Overwriting: v may write a result over an operand i that dies at v, that is when all other
+// consumers of i are in S.  The bytes saved, saving(v, S), are the size of a greedy matching in a
+// fixed order of preference between results and available operands of one size.  saving is monotone
+// in S: one more available operand changes a greedy matching along an alternating path that starts
+// with a new pair, so the number of pairs never falls.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,8 @@ struct Overwrite {
   Bytes size;
 };
 
-// The nodes between two ideals: base is what has run before, `nodes` are to be run, topologically sorted.
+// The nodes between two ideals: base is what has run before, `nodes` are to be run, topologically
+// sorted.
 struct Segment {
   std::vector<Node> nodes;
   std::vector<std::uint8_t> place;  // per node: kBefore, kInside, kAfter
@@ -71,13 +73,14 @@ class Problem {
   std::span<const Node> successors(Node v) const { return successors_[v]; }
   std::span<const Index> reads(Node v) const { return reads_[v]; }
   std::span<const Overwrite> overwrites(Node v) const { return overwrites_[v]; }
-  Bytes work(Node v) const { return work_[v]; }      // out(v) + workspace(v)
-  Bytes kept(Node v) const { return kept_[v]; }      // the part of out(v) that outlives v
+  Bytes work(Node v) const { return work_[v]; }  // out(v) + workspace(v)
+  Bytes kept(Node v) const { return kept_[v]; }  // the part of out(v) that outlives v
   std::span<const Index> makes(Node v) const { return makes_[v]; }
-  bool shared(Node v) const { return shared_[v]; }   // reads what another node may overwrite
+  bool shared(Node v) const { return shared_[v]; }  // reads what another node may overwrite
   bool has_overwrites() const { return has_overwrites_; }
-  Bytes start_bytes() const { return start_bytes_; }  // live before anything ran, a bound on every peak
-  Bytes initial_mem() const { return initial_mem_; }  // mem of the empty ideal
+  Bytes start_bytes() const {
+    return start_bytes_;
+  }  // mem of the empty ideal, a bound on every peak
   const std::vector<Node>& topological_order() const { return topological_order_; }
 
   // The transients of the steps of `order`; throws std::invalid_argument when it is not valid.
@@ -87,9 +90,10 @@ class Problem {
 
   // The whole problem as one segment.
   Segment whole() const;
-  // Positions [begin, end) between cut nodes: nodes comparable with every other one.  Every order passes
-  // through their ideals, and costs depend on (ideal, node) alone, so these positions hold the same
-  // nodes in every order and the peak is the highest of the parts' peaks, overwriting included.
+  // Positions [begin, end) between cut nodes: nodes comparable with every other one.  Every order
+  // passes through their ideals, and costs depend on (ideal, node) alone, so these positions hold
+  // the same nodes in every order and the peak is the highest of the parts' peaks, overwriting
+  // included.
   std::vector<std::pair<std::size_t, std::size_t>> parts() const;
   // `inside` (topologically sorted) after `before`, which is an ideal.
   Segment make_segment(std::span<const Node> before, std::span<const Node> inside) const;
@@ -105,7 +109,6 @@ class Problem {
   std::vector<Node> topological_order_;
   bool has_overwrites_ = false;
   Bytes start_bytes_ = 0;
-  Bytes initial_mem_ = 0;
 };
 
 }  // namespace lowtide::schedule

@@ -38,7 +38,7 @@ class Search {
         rewind(length);
         continue;
       }
-      if (states_ >= state_limit || control_.spend(1 + walk_.ready().size())) {
+      if (states_ + macro_pops_ / 16 >= state_limit || control_.spend(1 + walk_.ready().size())) {
         return finish(result, Verdict::kUnknown);
       }
       take(children_[frame.next++].node);
@@ -129,6 +129,8 @@ class Search {
         while (const Node* v = free_step()) {
           take(*v);
           any = true;
+          // Closing less is no loss but of time, and the caller stops next.
+          if (control_.spend(1 + walk_.ready().size() / 4)) return any;
         }
       }
       if (macro_ && free_macro()) any = again = true;
@@ -156,6 +158,8 @@ class Search {
   bool free_macro() {
     const std::vector<Node> roots = walk_.ready();
     const std::size_t length = path_.size();
+    is_root_.assign(problem_.num_nodes(), 0);
+    for (Node root : roots) is_root_[root] = 1;
     for (Node root : roots) {
       // Sets of one size at a time, so that their flags are final before they are expanded.
       std::vector<Part> level{{{root}, fits(walk_.look(root).transient)}};
@@ -166,7 +170,8 @@ class Search {
         std::unordered_map<std::uint64_t, std::size_t> known;
         for (const Part& part : level) {
           if (++pops > kMacroPops) break;
-          control_.spend(part.nodes.size());
+          ++macro_pops_;
+          if (control_.spend(part.nodes.size() + walk_.ready().size() / 4)) return false;
           for (Node v : part.nodes) take(v);
           if (walk_.mem() <= base) {
             if (part.fits) return true;
@@ -176,7 +181,7 @@ class Search {
             break;
           }
           for (Node v : walk_.ready()) {
-            if (std::find(roots.begin(), roots.end(), v) != roots.end()) continue;
+            if (is_root_[v] != 0) continue;
             const bool fit = part.fits && fits(walk_.look(v).transient);
             const Hash now = walk_.hash();
             const Hash step = node_hash(v);
@@ -210,7 +215,8 @@ class Search {
   std::vector<Child> children_;
   std::vector<Frame> frames_;
   Bytes least_pruned_ = kInfinity;
-  std::uint64_t states_ = 0;
+  std::uint64_t states_ = 0, macro_pops_ = 0;
+  std::vector<std::uint8_t> is_root_;
   Node found_ = 0;
 };
 

@@ -4,29 +4,31 @@
 // moves that lose nothing:
 //
 // One-step commit (forward).  A ready v at S with transient <= budget and mem(S+v) <= mem(S) is run
-// without branching.  Take a feasible completion of S and move v to its front.  For an ideal T of it
-// without v, submodularity gives mem(T+v) - mem(T) <= mem(S+v) - mem(S) <= 0, and saving is monotone, so
-// every node u that now runs at T+v instead of T has no higher transient.  Overwriting survives.
+// without branching.  Take a feasible completion of S and move v to its front.  For an ideal T of
+// it without v, submodularity gives mem(T+v) - mem(T) <= mem(S+v) - mem(S) <= 0, and saving is
+// monotone, so every node u that now runs at T+v instead of T has no higher transient.  Overwriting
+// survives.
 //
 // One-step commit (backward, un-running v from S).  By the same argument mem(T-v) <= mem(T) for the
-// ideals T of the completion, but u now runs without v before it, and could lose a saving.  It cannot
-// unless v reads a buffer that u may overwrite, so such v are not committed.
+// ideals T of the completion, but u now runs without v before it, and could lose a saving.  It
+// cannot unless v reads a buffer that u may overwrite, so such v are not committed.
 //
-// Macro commit.  From one ready root, the sets X of nodes that root newly enables are visited by size.
-// The first, hence smallest, X with mem(S+X) <= mem(S) is run, if some order of it stays within the
-// budget.  Every proper part Y of X has mem(S+Y) > mem(S), because all were visited before (sets whose
-// transients exceed the budget included).  So mem(T+X) <= mem(T) + mem(S+X) - mem(S+Y) <= mem(T) for
-// T meeting X in Y.  With overwriting, u could run at a state that lacks part of X's order: used only on
-// problems without candidates.
+// Macro commit.  From one ready root, the sets X of nodes that root newly enables are visited by
+// size. The first, hence smallest, X with mem(S+X) <= mem(S) is run, if some order of it stays
+// within the budget.  Every proper part Y of X has mem(S+Y) > mem(S), because all were visited
+// before (sets whose transients exceed the budget included).  So mem(T+X) <= mem(T) + mem(S+X) -
+// mem(S+Y) <= mem(T) for T meeting X in Y.  With overwriting, u could run at a state that lacks
+// part of X's order: used only on problems without candidates.
 //
-// When the search fails, the least transient that exceeded the budget is a lower bound on every order:
-// with a budget below it, all comparisons would come out the same and the search would fail again.
+// When the search fails, the least transient that exceeded the budget is a lower bound on every
+// order: with a budget below it, all comparisons would come out the same and the search would fail
+// again.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "schedule/control.hpp"
+#include "control.hpp"
 #include "schedule/problem.hpp"
 
 namespace lowtide::schedule {

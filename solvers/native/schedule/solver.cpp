@@ -85,7 +85,7 @@ void Solver::raise(Part& part, Bytes bound, const char* method) {
 bool Solver::accept(Part& part, std::span<const Node> order, const char* method) {
   if (order.size() != part.order.size()) return false;
   const Segment segment = segment_of(part);
-  const std::vector<Bytes> transients = transients_of(part, segment, order);
+  const std::vector<Bytes> transients = transients_of(segment, order);
   const Bytes upper = *std::max_element(transients.begin(), transients.end());
   if (upper > part.upper) return false;
   const Bytes before = peak();
@@ -97,12 +97,12 @@ bool Solver::accept(Part& part, std::span<const Node> order, const char* method)
 
 Segment Solver::segment_of(const Part& part) const {
   const std::span<const Node> all(problem_.topological_order());
-  return problem_.make_segment(all.first(part.begin), all.subspan(part.begin, part.end - part.begin));
+  return problem_.make_segment(all.first(part.begin),
+                               all.subspan(part.begin, part.end - part.begin));
 }
 
-std::vector<Bytes> Solver::transients_of(const Part& part, const Segment& segment,
+std::vector<Bytes> Solver::transients_of(const Segment& segment,
                                          std::span<const Node> order) const {
-  (void)part;
   Walk<true> walk(problem_, segment);
   std::vector<Bytes> result;
   for (Node v : order) {
@@ -113,13 +113,19 @@ std::vector<Bytes> Solver::transients_of(const Part& part, const Segment& segmen
   return result;
 }
 
-void Solver::bound_part(Part& part, const Segment& segment, Control& control) {
-  const std::vector<Bytes> transients = transients_of(part, segment, part.order);
-  std::vector<std::size_t> steps(part.order.size());
+// The steps of an order, the highest transient first.
+std::vector<std::size_t> Solver::by_falling(const std::vector<Bytes>& transients) {
+  std::vector<std::size_t> steps(transients.size());
   std::iota(steps.begin(), steps.end(), std::size_t{0});
   std::sort(steps.begin(), steps.end(), [&](std::size_t x, std::size_t y) {
     return transients[x] != transients[y] ? transients[x] > transients[y] : x < y;
   });
+  return steps;
+}
+
+void Solver::bound_part(Part& part, const Segment& segment, Control& control) {
+  const std::vector<Bytes> transients = transients_of(segment, part.order);
+  std::vector<std::size_t> steps = by_falling(transients);
   // LB(v) is at most v's transient here, so what is at or below the floor cannot raise it.
   for (std::size_t k : steps) {
     if (transients[k] <= floor_ || control.stopped()) break;
@@ -129,13 +135,10 @@ void Solver::bound_part(Part& part, const Segment& segment, Control& control) {
 }
 
 void Solver::reorder_part(Part& part, const Segment& segment, Control& control) {
-  // The smallest minimisers of the nodes whose bound is within 0.5 % of the floor, as a nested chain.
-  const std::vector<Bytes> transients = transients_of(part, segment, part.order);
-  std::vector<std::size_t> steps(part.order.size());
-  std::iota(steps.begin(), steps.end(), std::size_t{0});
-  std::sort(steps.begin(), steps.end(), [&](std::size_t x, std::size_t y) {
-    return transients[x] != transients[y] ? transients[x] > transients[y] : x < y;
-  });
+  // The smallest minimisers of the nodes whose bound is within 0.5 % of the floor, as a nested
+  // chain.
+  const std::vector<Bytes> transients = transients_of(segment, part.order);
+  std::vector<std::size_t> steps = by_falling(transients);
   steps.resize(std::min(steps.size(), kMostCuts));
   std::vector<std::vector<Node>> sets;
   for (std::size_t k : steps) {
@@ -150,13 +153,15 @@ void Solver::reorder_part(Part& part, const Segment& segment, Control& control) 
   }
   std::stable_sort(sets.begin(), sets.end(),
                    [](const auto& x, const auto& y) { return x.size() < y.size(); });
-  std::vector<std::int32_t> rank(problem_.num_nodes(), -1);  // the first set of the chain with the node
+  std::vector<std::int32_t> rank(problem_.num_nodes(),
+                                 -1);  // the first set of the chain with the node
   std::vector<std::size_t> ends;
   std::size_t last = 0;
   std::int32_t links = 0;
   for (const std::vector<Node>& set : sets) {
     const auto old = std::count_if(set.begin(), set.end(), [&](Node v) { return rank[v] >= 0; });
-    if (static_cast<std::size_t>(old) != last || set.size() == last) continue;  // not nested, or the same
+    if (static_cast<std::size_t>(old) != last || set.size() == last)
+      continue;  // not nested, or the same
     for (Node v : set) {
       if (rank[v] < 0) rank[v] = links;
     }
@@ -176,16 +181,17 @@ void Solver::reorder_part(Part& part, const Segment& segment, Control& control) 
   std::size_t begin = 0;
   for (std::size_t end : ends) {
     if (control.stopped()) return;
-    squeeze(trial, segment, begin, end, control);
+    squeeze(trial, begin, end, kSqueezeSlice, control);
     begin = end;
   }
   accept(part, trial.order, "min-cut reordering");
 }
 
 // Reorders positions [begin, end) of the part's order alone, towards the floor.
-void Solver::squeeze(Part& part, const Segment& segment, std::size_t begin, std::size_t end,
+void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, std::uint64_t slice,
                      Control& control) {
-  if (end - begin < 2) return;
+  // What follows is linear in the problem, whatever the search costs.
+  if (end - begin < 2 || control.spend(1 + problem_.topological_order().size() / 8)) return;
   const std::span<const Node> all(problem_.topological_order());
   std::vector<Node> before(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(part.begin));
   const auto first = part.order.begin() + static_cast<std::ptrdiff_t>(begin);
@@ -193,8 +199,7 @@ void Solver::squeeze(Part& part, const Segment& segment, std::size_t begin, std:
   before.insert(before.end(), part.order.begin(), first);
   const std::vector<Node> inside(first, last);
   const Segment piece = problem_.make_segment(before, inside);
-  (void)segment;
-  const std::vector<Bytes> transients = transients_of(part, piece, inside);
+  const std::vector<Bytes> transients = transients_of(piece, inside);
   Bytes upper = *std::max_element(transients.begin(), transients.end());
   Bytes lower = floor_ - 1;  // budgets at or below it are of no interest
   const SearchOptions options{techniques_.one_step, techniques_.macro, techniques_.visited_bytes};
@@ -202,12 +207,11 @@ void Solver::squeeze(Part& part, const Segment& segment, std::size_t begin, std:
     bool found = false;
     for (bool forward : {true, false}) {
       if (!forward && !techniques_.backward) continue;
-      const SearchResult result =
-          decide(problem_, piece, budget, forward, options, kSqueezeSlice, control);
+      const SearchResult result = decide(problem_, piece, budget, forward, options, slice, control);
       states_ += result.states;
       if (result.verdict == Verdict::kFeasible) {
         std::copy(result.order.begin(), result.order.end(), first);
-        const std::vector<Bytes> now = transients_of(part, piece, result.order);
+        const std::vector<Bytes> now = transients_of(piece, result.order);
         upper = *std::max_element(now.begin(), now.end());
         found = true;
         break;
@@ -224,13 +228,35 @@ void Solver::squeeze(Part& part, const Segment& segment, std::size_t begin, std:
   }
 }
 
+// Reorders windows of growing width around the steps of the highest transient, each exactly if it
+// can.
+void Solver::polish_part(Part& part, const Segment& segment, std::uint64_t slice,
+                         Control& control) {
+  for (std::size_t reach = 8; reach < 2 * part.order.size() && is_open(part); reach *= 3) {
+    while (is_open(part) && !control.stopped()) {
+      const std::vector<Bytes> transients = transients_of(segment, part.order);
+      Part trial = part;
+      std::size_t done = 0;
+      for (std::size_t k = 0; k < transients.size() && !control.stopped(); ++k) {
+        if (transients[k] < part.upper || k < done) continue;
+        const std::size_t begin = k > reach ? k - reach : 0;
+        done = std::min(k + reach + 1, transients.size());
+        squeeze(trial, begin, done, slice, control);
+      }
+      const Bytes before = part.upper;
+      accept(part, trial.order, "windows");
+      if (part.upper == before) break;
+    }
+  }
+}
+
 void Solver::search_part(Part& part, const Segment& segment, Control& control) {
   const std::uint64_t slice = kFirstSlice << (2 * std::min<std::size_t>(part.round, 24));
   const bool has_macro = techniques_.macro && !problem_.has_overwrites();
-  for (bool macro : {true, false}) {
+  for (bool macro : {false, true}) {
     if (macro && !has_macro) continue;
     const SearchOptions options{techniques_.one_step, macro, techniques_.visited_bytes};
-    for (bool forward : {true, false}) {
+    for (bool forward : {false, true}) {
       if (!forward && !techniques_.backward) continue;
       for (int which = 0; which < 3; ++which) {
         if (!is_open(part) || control.stopped()) return;
@@ -253,17 +279,19 @@ void Solver::search_part(Part& part, const Segment& segment, Control& control) {
 
 void Solver::run(Control& control) {
   const auto worst = [&]() -> Part* {
-    const auto it = std::max_element(parts_.begin(), parts_.end(), [](const Part& x, const Part& y) {
-      return x.upper < y.upper;
-    });
+    const auto it =
+        std::max_element(parts_.begin(), parts_.end(),
+                         [](const Part& x, const Part& y) { return x.upper < y.upper; });
     return it == parts_.end() || !is_open(*it) ? nullptr : &*it;
   };
-  // Bounds and cheap improvements, for the worst part first: the others often need nothing after it.
+  // Bounds and cheap improvements, for the worst part first: the others often need nothing after
+  // it.
   std::vector<std::uint8_t> treated(parts_.size(), 0);
   while (!control.stopped()) {
     Part* next = nullptr;
     for (std::size_t k = 0; k < parts_.size(); ++k) {
-      if (treated[k] == 0 && is_open(parts_[k]) && (next == nullptr || parts_[k].upper > next->upper)) {
+      if (treated[k] == 0 && is_open(parts_[k]) &&
+          (next == nullptr || parts_[k].upper > next->upper)) {
         next = &parts_[k];
       }
     }
@@ -275,6 +303,9 @@ void Solver::run(Control& control) {
       accept(*next, beam(problem_, segment, 1, floor_, next->upper, control), "beam");
     }
     if (techniques_.reorder && is_open(*next)) reorder_part(*next, segment, control);
+    if (techniques_.windows && is_open(*next)) {
+      polish_part(*next, segment, kSqueezeSlice, control);
+    }
   }
   // Searches in growing slices, wide beams and reordering in between.
   while (Part* part = worst()) {
@@ -282,12 +313,16 @@ void Solver::run(Control& control) {
     const Segment segment = segment_of(*part);
     search_part(*part, segment, control);
     const Bytes before = part->upper;
-    if (techniques_.beam && is_open(*part) && part->round >= 1 && part->round <= 3) {
-      const std::size_t width = std::size_t{8} << (3 * (part->round - 1));
+    if (techniques_.beam && is_open(*part) && part->round <= 2) {
+      const std::size_t width = std::size_t{8} << (3 * part->round);
       accept(*part, beam(problem_, segment, width, floor_, part->upper, control), "beam");
     }
     if (techniques_.reorder && is_open(*part) && (part->round == 0 || part->upper < before)) {
       reorder_part(*part, segment, control);
+    }
+    if (techniques_.windows && is_open(*part)) {
+      polish_part(*part, segment, kSqueezeSlice << (2 * std::min<std::size_t>(part->round, 8)),
+                  control);
     }
     ++part->round;
   }

@@ -1,11 +1,12 @@
-// The driver: cut nodes, incumbents, the min-cut bound, reordering around the min cuts, then decision
-// searches in slices that are counted in states, so that a run is repeatable unless the clock ends it.
+// The driver: cut nodes, incumbents, the min-cut bound, reordering around the min cuts, then
+// decision searches in slices that are counted in states, so that a run is repeatable unless the
+// clock ends it.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "schedule/control.hpp"
+#include "control.hpp"
 #include "schedule/problem.hpp"
 #include "schedule/search.hpp"
 
@@ -18,6 +19,7 @@ struct Techniques {
   bool backward = true;
   bool min_cut = true;
   bool reorder = true;
+  bool windows = true;
   bool cut_nodes = true;
   bool beam = true;
   std::size_t visited_bytes = std::size_t{1} << 28;
@@ -30,7 +32,8 @@ class Solver {
   // Takes the best parts of `order`; throws std::invalid_argument when it is not valid.
   void offer(std::span<const Node> order, const std::string& method);
 
-  // Runs until the bound is reached or `control` stops.  `order` and the bounds hold in either case.
+  // Runs until the bound is reached or `control` stops.  `order` and the bounds hold in either
+  // case.
   void run(Control& control);
 
   std::vector<Node> order() const;
@@ -54,11 +57,13 @@ class Solver {
   void raise(Part& part, Bytes bound, const char* method);
   bool accept(Part& part, std::span<const Node> order, const char* method);
   Segment segment_of(const Part& part) const;
-  std::vector<Bytes> transients_of(const Part& part, const Segment& segment,
-                                   std::span<const Node> order) const;
+  std::vector<Bytes> transients_of(const Segment& segment, std::span<const Node> order) const;
   void bound_part(Part& part, const Segment& segment, Control& control);
   void reorder_part(Part& part, const Segment& segment, Control& control);
-  void squeeze(Part& part, const Segment& segment, std::size_t begin, std::size_t end, Control& control);
+  void squeeze(Part& part, std::size_t begin, std::size_t end, std::uint64_t slice,
+               Control& control);
+  void polish_part(Part& part, const Segment& segment, std::uint64_t slice, Control& control);
+  static std::vector<std::size_t> by_falling(const std::vector<Bytes>& transients);
   void search_part(Part& part, const Segment& segment, Control& control);
 
   const Problem& problem_;

@@ -12,15 +12,16 @@ __all__ = ["file", "kahn"]
 
 
 def file(problem: ScheduleProblem) -> tuple[int, ...]:
-    """0, 1, 2, ... where that is topological; else, as PRIORITY_BASED does in ONNX Runtime, the lowest ready index.
+    """0, 1, 2, ... where that is topological; else the lowest ready index, always. O(n log n).
 
-    The second rule gives 0, 1, 2, ... whenever that is valid, so it is the only one. O(n log n).
+    The second rule gives 0, 1, 2, ... whenever that is valid, so it is the only one. ONNX Runtime's
+    PRIORITY_BASED order does the same.
     """
     return problem.topological_order
 
 
 def kahn(problem: ScheduleProblem) -> tuple[int, ...]:
-    """Kahn's algorithm with a first-in first-out queue: breadth first, level by level. O(n + edges).
+    """Kahn's algorithm with a first-in first-out queue: level by level. O(n + edges).
 
     Kahn (1962), doi:10.1145/368996.369025.
     """

@@ -1,9 +1,9 @@
 """The peak-memory orders of PyTorch's Inductor, and their minimum.
 
 Source: `reorder_for_peak_memory` in torch/_inductor/memory.py of PyTorch.
-Deviations: `lpmf` subtracts what the selected node frees, where some versions read a stale variable,
-and credits a buffer's last reader only; a buffer's size when made and when freed are the same; peaks
-are those of our own model, in-place reuse included.
+Deviations: `lpmf` subtracts what the selected node frees, where some versions read a stale
+variable, and credits a buffer's last reader only; a buffer has one size when made and when freed;
+peaks are those of our own model, in-place reuse included.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def inductor_lpmf(problem: ScheduleProblem) -> tuple[int, ...]:
 
 
 def inductor_bfs(problem: ScheduleProblem) -> tuple[int, ...]:
-    """`topological_sort_bfs`: the node whose predecessors ran earliest, compared as sorted lists."""
+    """`topological_sort_bfs`: the node whose predecessors ran earliest, as sorted lists."""
     missing = [len(p) for p in problem.predecessors]
     heap: list[tuple[list[int], int]] = [
         ([], v) for v in range(problem.num_nodes) if missing[v] == 0
@@ -105,7 +105,7 @@ def inductor_bfs(problem: ScheduleProblem) -> tuple[int, ...]:
 
 
 def inductor_dfs(problem: ScheduleProblem) -> tuple[int, ...]:
-    """`topological_sort_dfs`: post-order, nodes and predecessors by the bytes they read and write."""
+    """`topological_sort_dfs`: post-order, nodes and predecessors by bytes read and written."""
     size = [0] * problem.num_nodes
     for buffer in problem.buffers:
         counts = buffer.producer >= 0 or problem.inputs_in_arena

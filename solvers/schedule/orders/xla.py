@@ -1,9 +1,10 @@
 """XLA's three memory schedulers and their minimum, which is what XLA runs.
 
-Source: `DefaultMemoryScheduler` in xla/hlo/transforms/simplifiers/hlo_memory_scheduler.cc of OpenXLA.
-Deviations: ties go to the lower node index (XLA: the name, or the order of a multimap); operands are
-visited by index (XLA: the operands' order in the instruction); there are no parameters, constants,
-scalars or infeeds to treat apart; peaks are those of our own model, in-place reuse included.
+Source: `DefaultMemoryScheduler` in OpenXLA's hlo_memory_scheduler.cc (hlo/transforms/simplifiers).
+Deviations: ties go to the lower node index (XLA: the name, or the order of a multimap); operands
+are visited by index (XLA: the operands' order in the instruction); there are no parameters,
+constants, scalars or infeeds to treat apart; peaks are those of our own model, in-place reuse
+included.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def xla(problem: ScheduleProblem) -> tuple[int, ...]:
 
 
 def xla_list(problem: ScheduleProblem) -> tuple[int, ...]:
-    """`ListScheduler`: the ready node that frees the most bytes net of what it makes, then most users.
+    """`ListScheduler`: the ready node with the most bytes freed net of those made, then most users.
 
-    O(nodes * ready * operands). What the graph is handed is never counted as freed.
+    What the graph is handed is never counted as freed. O(nodes * ready + edges * operands).
     """
     n = problem.num_nodes
     made = _made(problem)
@@ -69,9 +70,10 @@ def xla_list(problem: ScheduleProblem) -> tuple[int, ...]:
 
 
 def xla_dfs(problem: ScheduleProblem) -> tuple[int, ...]:
-    """`DFSMemoryScheduler`: post-order, operands with most extra users first, then most total bytes.
+    """`DFSMemoryScheduler`: post-order, operands with most extra users first, then most bytes.
 
-    Both figures include those of all operands, counted once per path and capped. O(edges log degree).
+    Both figures include those of all operands, counted once per path and capped.
+    O(edges log degree).
     """
     n = problem.num_nodes
     made = _made(problem)

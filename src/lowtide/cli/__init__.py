@@ -11,7 +11,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import click
 import typer
 
 from lowtide import __version__
@@ -26,14 +25,14 @@ __all__ = ["app", "main", "optimize_app", "optimize_main"]
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-def _typer(help_text: str, **settings: bool) -> typer.Typer:
+def _typer(help_text: str, *, no_args_is_help: bool = False) -> typer.Typer:
     return typer.Typer(
         help=help_text,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings=_SETTINGS,
-        **settings,
+        no_args_is_help=no_args_is_help,
     )
 
 
@@ -83,10 +82,7 @@ def _run(application: typer.Typer, name: str, arguments: Sequence[str] | None) -
     command = typer.main.get_command(application)
     try:
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("interrupted: nothing was written", file=sys.stderr)
         code = 130
     except BrokenPipeError:
@@ -96,6 +92,8 @@ def _run(application: typer.Typer, name: str, arguments: Sequence[str] | None) -
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
     except Exception as error:
+        if _shown(error):
+            raise SystemExit(2) from None
         if os.environ.get("LOWTIDE_DEBUG"):
             raise
         print(
@@ -105,3 +103,12 @@ def _run(application: typer.Typer, name: str, arguments: Sequence[str] | None) -
         )
         code = 1
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _shown(error: Exception) -> bool:
+    """Show a usage error of click's; typer brings a copy of click whose classes are private."""
+    show: object = getattr(error, "show", None)
+    if not callable(show) or not hasattr(error, "exit_code"):
+        return False
+    show()
+    return True

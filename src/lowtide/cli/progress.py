@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 __all__ = ["Progress", "show"]
 
@@ -35,7 +35,7 @@ class Progress:
 
 
 @contextmanager
-def show() -> Iterator[Progress]:
+def show() -> Generator[Progress]:
     """A live line on stderr while the block runs; nothing where stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield Progress(None)

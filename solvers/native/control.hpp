@@ -6,7 +6,7 @@
 #include <functional>
 #include <utility>
 
-namespace lowtide::schedule {
+namespace lowtide {
 
 class Control {
  public:
@@ -22,7 +22,8 @@ class Control {
     // A century is beyond every deadline and within the clock's range.
     const double seconds = time_limit_s < 3.0e9 ? time_limit_s : 3.0e9;
     if (has_deadline_) {
-      deadline_ = start_ + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+      deadline_ = start_ + std::chrono::duration_cast<Clock::duration>(
+                               std::chrono::duration<double>(seconds));
     }
   }
 
@@ -56,4 +57,4 @@ class Control {
   bool stopped_ = false;
 };
 
-}  // namespace lowtide::schedule
+}  // namespace lowtide

@@ -1,0 +1,128 @@
+"""The table of real models: predicted and measured peaks, latencies, proofs, in ONNX Runtime.
+
+    python -m lowtide.bench.models --output bench/results/models --threads 1
+
+Runs `lowtide.optimize` on the nine architectures that the onnx package ships for its tests (weights
+are constants, shapes are real) and on three generated branching networks, and writes the table as
+Markdown and the reports as JSON. Latencies of the three columns come from one process, interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import onnx
+
+import lowtide
+from lowtide.bench.networks import NETWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lowtide.report import Report
+
+__all__ = ["main", "models", "table"]
+
+_COLUMNS = (
+    "model",
+    "ops",
+    "before",
+    "after",
+    "bound",
+    "status",
+    "measured",
+    "default order",
+    "stock",
+    "off by",
+    "ms stock",
+    "ms ours",
+    "ratio",
+    "outputs",
+)
+
+
+def models(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Names and files; the generated networks are written to `folder`."""
+    light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    for path in sorted(light.glob("*.onnx")):
+        yield path.stem.removeprefix("light_"), path
+    for name, build in NETWORKS.items():
+        path = folder / f"{name}.onnx"
+        onnx.save(build(0), path)
+        yield name, path
+
+
+def table(reports: dict[str, Report]) -> str:
+    """The reports as a Markdown table; bytes as MiB, latencies in milliseconds."""
+    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "|".join(["---"] * len(_COLUMNS)) + "|"]
+    ratios: list[float] = []
+    for name, report in reports.items():
+        measured = cast("dict[str, float | None]", report.measured)
+        stock, ours = measured["latency_stock"], measured["latency_after"]
+        peak = measured["peak_after"]
+        ratio = ours / stock if ours and stock else math.nan
+        ratios.append(ratio)
+        error = (peak - report.peak_bytes.after) / report.peak_bytes.after if peak else math.nan
+        cells = (
+            name,
+            str(report.model["ops"]),
+            *(_mib(v) for v in (report.peak_bytes.before, report.peak_bytes.after)),
+            _mib(report.peak_bytes.lower_bound),
+            report.status,
+            *(_mib(measured[f"peak_{key}"]) for key in ("after", "before", "stock")),
+            f"{100 * error:+.2f} %",
+            *(f"{1000 * v:.2f}" if v else "-" for v in (stock, ours)),
+            f"{ratio:.3f}",
+            str(report.verification["numerics"]),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
+    lines += ["", f"Geometric mean of the latency ratios: {mean:.3f}."]
+    return "\n".join(lines) + "\n"
+
+
+def _mib(count: float | None) -> str:
+    return "-" if count is None else f"{count / 2**20:.3f}"
+
+
+def main() -> None:
+    """Optimize every model, print and write the table."""
+    parser = argparse.ArgumentParser(description="Peaks and latencies of real models.")
+    parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="*", help="names of models")
+    arguments = parser.parse_args()
+    reports: dict[str, Report] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in models(Path(folder)):
+            if arguments.only and name not in arguments.only:
+                continue
+            output = Path(folder, f"{name}.lowtide.onnx")
+            result = lowtide.optimize(path, output=output, threads=arguments.threads)
+            reports[name] = result.report
+            output.unlink()
+            print(f"{name}: {result.report.status}", flush=True)
+    text = table(reports)
+    print(text)
+    if arguments.output is not None:
+        versions = next(iter(reports.values())).versions
+        machine = f"{platform.machine()}, {arguments.threads} thread(s)"
+        head = f"<!-- {machine}; {', '.join(f'{k} {v}' for k, v in versions.items())} -->\n\n"
+        arguments.output.with_suffix(".md").write_text(head + text)
+        content = {name: report.to_dict() for name, report in reports.items()}
+        for entry in content.values():
+            for bulky in ("peak_ops", "peak_ops_before", "timeline_bytes"):
+                entry.pop(bulky)
+            cast("dict[str, object]", entry["model"])["path"] = ""
+            entry["output"] = None
+        arguments.output.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Pure optimization on plain integers: problems in, checked solutions out; no graph, no format.
+
+    from lowtide.solvers import ScheduleProblem, solve_schedule
+    solve_schedule(problem, time_limit_s=10.0).peak_bytes
+
+Scheduling: `ScheduleProblem` (of `Buffer` and `InPlace`), `solve_schedule` (exact), `ORDERS`
+(heuristics), `get_scheduler` (by name, third parties' too), `check_schedule`, `peak_of`,
+`read_instance`.
+Allocation: `AllocationProblem` (of `Block`), `pack`, `lower_bound`, `check_allocation`, `read_csv`.
+Both return a solution with a `Status`. Names are resolved on first use (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lowtide.solvers.allocation.bound import lower_bound
+    from lowtide.solvers.allocation.check import check as check_allocation
+    from lowtide.solvers.allocation.csv import read_csv, write_csv
+    from lowtide.solvers.allocation.pack import pack
+    from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution, Block
+    from lowtide.solvers.schedule.check import check as check_schedule
+    from lowtide.solvers.schedule.check import peak_of
+    from lowtide.solvers.schedule.exact import ExactOptions
+    from lowtide.solvers.schedule.exact import schedule as solve_schedule
+    from lowtide.solvers.schedule.instance import read_instance
+    from lowtide.solvers.schedule.orders import ORDERS
+    from lowtide.solvers.schedule.problem import Buffer, InPlace, ScheduleProblem
+    from lowtide.solvers.schedule.registry import get_scheduler
+    from lowtide.solvers.schedule.solution import ScheduleSolution
+    from lowtide.solvers.status import Status
+
+__all__ = [
+    "ORDERS",
+    "AllocationProblem",
+    "AllocationSolution",
+    "Block",
+    "Buffer",
+    "ExactOptions",
+    "InPlace",
+    "ScheduleProblem",
+    "ScheduleSolution",
+    "Status",
+    "check_allocation",
+    "check_schedule",
+    "get_scheduler",
+    "lower_bound",
+    "pack",
+    "peak_of",
+    "read_csv",
+    "read_instance",
+    "solve_schedule",
+    "write_csv",
+]
+
+_HOME = {
+    "ORDERS": ("schedule.orders", "ORDERS"),
+    "AllocationProblem": ("allocation.problem", "AllocationProblem"),
+    "AllocationSolution": ("allocation.problem", "AllocationSolution"),
+    "Block": ("allocation.problem", "Block"),
+    "Buffer": ("schedule.problem", "Buffer"),
+    "ExactOptions": ("schedule.exact", "ExactOptions"),
+    "InPlace": ("schedule.problem", "InPlace"),
+    "ScheduleProblem": ("schedule.problem", "ScheduleProblem"),
+    "ScheduleSolution": ("schedule.solution", "ScheduleSolution"),
+    "Status": ("status", "Status"),
+    "check_allocation": ("allocation.check", "check"),
+    "check_schedule": ("schedule.check", "check"),
+    "get_scheduler": ("schedule.registry", "get_scheduler"),
+    "lower_bound": ("allocation.bound", "lower_bound"),
+    "pack": ("allocation.pack", "pack"),
+    "peak_of": ("schedule.check", "peak_of"),
+    "read_csv": ("allocation.csv", "read_csv"),
+    "read_instance": ("schedule.instance", "read_instance"),
+    "solve_schedule": ("schedule.exact", "schedule"),
+    "write_csv": ("allocation.csv", "write_csv"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        module, attribute = _HOME[name]
+        value: object = getattr(importlib.import_module(f"lowtide.solvers.{module}"), attribute)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'lowtide.solvers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,173 @@
+"""Packing: the best of several greedy orders, then a local search over orders.
+
+The lower bound is the greatest load of any moment (`bound.py`); what reaches it is optimal.
+The exact search for what is left between the two is not part of this module.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lowtide.errors import LowtideError
+from lowtide.solvers import _native
+from lowtide.solvers.allocation.bound import lower_bound
+from lowtide.solvers.allocation.check import check
+from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution
+from lowtide.solvers.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["PACKING_ORDERS", "pack"]
+
+# What a round of the local search may spend: layouts, and looks at a neighbour.
+_ROUND_LAYOUTS = 4_000
+_ROUND_WORK = 4_000_000
+_ROUNDS = 6
+
+
+def _by_size(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    return [(-b.size, b.lower - b.upper, b.lower) for b in problem.blocks]
+
+
+def _by_lifetime(
+    problem: AllocationProblem, near: Sequence[Sequence[int]]
+) -> list[tuple[int, ...]]:
+    return [(b.lower - b.upper, -b.size, b.lower) for b in problem.blocks]
+
+
+def _by_area(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    return [(-b.size * (b.upper - b.lower), -b.size, b.lower) for b in problem.blocks]
+
+
+def _by_start(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    return [(b.lower, -b.size, -b.upper) for b in problem.blocks]
+
+
+def _by_degree(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    return [(-len(n), -b.size, b.lower) for b, n in zip(problem.blocks, near, strict=True)]
+
+
+def _by_load(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    sizes = [b.size for b in problem.blocks]
+    return [
+        (-sum(sizes[k] for k in n) - b.size, -b.size, b.lower)
+        for b, n in zip(problem.blocks, near, strict=True)
+    ]
+
+
+# Each gives one sort key per block. `size` with best fit is TFLite's greedy by size.
+PACKING_ORDERS: dict[
+    str, Callable[[AllocationProblem, Sequence[Sequence[int]]], list[tuple[int, ...]]]
+] = {
+    "size": _by_size,
+    "lifetime": _by_lifetime,
+    "area": _by_area,
+    "start": _by_start,
+    "degree": _by_degree,
+    "load": _by_load,
+}
+
+
+def pack(
+    problem: AllocationProblem, *, time_limit_s: float | None = 2.0, seed: int = 0
+) -> AllocationSolution:
+    """A layout of small height. Ctrl-C ends it with the best so far.
+
+    With a capacity it ends as soon as the height is within it. The work of the local search is
+    bounded, so the result is repeatable unless the time limit strikes.
+
+    Args:
+        problem: blocks, alignment, capacity.
+        time_limit_s: wall time; None for none. The first greedy order is always finished.
+        seed: of the local search.
+
+    Returns:
+        A checked solution. `optimal` when the height equals the lower bound; `infeasible`, without
+        a layout, when the bound exceeds the capacity or two fixed blocks overlap; `time_limit` when
+        the limit struck; else `feasible` (the best layout found, which may exceed the capacity).
+
+    Raises:
+        LowtideError: the time limit is negative, or the checker refutes the layout (a bug).
+    """
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    if time_limit_s is not None and not time_limit_s >= 0:
+        raise LowtideError(f"the time limit must not be negative, got {time_limit_s}")
+    bound = lower_bound(problem)
+    target = bound if problem.capacity is None else max(bound, problem.capacity)
+
+    def finish(
+        status: Status, height: int | None, offsets: Sequence[int] | None, method: str
+    ) -> AllocationSolution:
+        solution = AllocationSolution(
+            status=status,
+            height=height,
+            lower_bound=bound,
+            offsets=None if offsets is None else tuple(offsets),
+            method=method,
+            seconds=time.perf_counter() - begin,
+            cpu_seconds=time.process_time() - begin_cpu,
+        )
+        check(problem, solution)
+        return solution
+
+    if problem.capacity is not None and bound > problem.capacity:
+        return finish(Status.INFEASIBLE, None, None, "bound")
+    if _fixed_overlap(problem):
+        return finish(Status.INFEASIBLE, None, None, "fixed offsets")
+    packer = _native.Packer(
+        [(b.lower, b.upper, b.size, -1 if b.offset is None else b.offset) for b in problem.blocks],
+        problem.alignment,
+    )
+    near = packer.neighbours()
+    found: list[tuple[int, list[int], str, list[int], bool]] = []
+
+    def left() -> float:
+        if time_limit_s is None:
+            return -1.0
+        return max(0.0, time_limit_s - (time.perf_counter() - begin))
+
+    struck = False
+    for name, keys_of in PACKING_ORDERS.items():
+        keys = keys_of(problem, near)
+        order = sorted(range(len(problem.blocks)), key=lambda k: (keys[k], k))
+        for best_fit in (True, False):
+            if found and (found[0][0] <= target or left() == 0.0):
+                struck = struck or found[0][0] > target
+                break
+            height, offsets = packer.place(order, best_fit)
+            kind = "best fit" if best_fit else "first fit"
+            found.append((height, offsets, f"{kind} by {name}", order, best_fit))
+            found.sort(key=lambda entry: entry[0])
+    height, offsets, method = found[0][:3]
+    layout_work = sum(map(len, near)) + len(near)
+    round_work = min(_ROUND_WORK, _ROUND_LAYOUTS * layout_work)
+    for turn in range(_ROUNDS):
+        if height <= target or struck:
+            break
+        _, _, start_method, order, best_fit = found[turn % min(3, len(found))]
+        new, new_offsets, struck, _ = packer.search(
+            order, best_fit, target, seed * _ROUNDS + turn, left(), round_work
+        )
+        if new < height:
+            height, offsets, method = new, new_offsets, f"local search from {start_method}"
+    if height == bound:
+        return finish(Status.OPTIMAL, height, offsets, method)
+    return finish(Status.TIME_LIMIT if struck else Status.FEASIBLE, height, offsets, method)
+
+
+def _fixed_overlap(problem: AllocationProblem) -> bool:
+    """Whether two fixed blocks overlap in time and address, so that there is no layout."""
+    fixed = sorted(
+        (b.offset, b.size, b.lower, b.upper)
+        for b in problem.blocks
+        if b.offset is not None and b.size
+    )
+    for index, (offset, size, lower, upper) in enumerate(fixed):
+        for other_offset, _, other_lower, other_upper in fixed[index + 1 :]:
+            if other_offset >= offset + size:
+                break
+            if other_lower < upper and lower < other_upper:
+                return True
+    return False
