@@ -189,6 +189,9 @@ def _convolutions() -> Iterator[Case]:
         )
         yield _case("MeanVarianceNormalization", z, threads=threads)
         yield _case("MeanVarianceNormalization", z, axes=(0, 1, 2, 3), threads=threads)
+    for size, threads in ((14, 4), (30, 4), (9, 3)):
+        yield _case("Conv", _f(1, 64, size, size), _f(64, 64, 3, 3), threads=threads)
+        yield _case("Conv", _f(3, 16, size, size), _f(32, 4, 3, 3), group=4, threads=threads)
     for mode in ("nearest", "linear", "cubic"):
         yield _case(
             "Resize",

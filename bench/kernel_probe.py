@@ -86,7 +86,8 @@ class Probe:
         reused: sizes of the operands' buffers that outlived the node, though nobody reads them.
         workspace_bytes: aligned bytes above results and operands, at the highest point.
         plain_bytes: the same for what the kernel takes from malloc directly (vectors and the like).
-        kept_bytes: aligned bytes that are neither results nor were given back.
+        kept_bytes: aligned bytes that are neither results nor were given back: MLAS keeps a buffer
+            for quantized GEMMs per thread, made when a thread first works on one.
     """
 
     query: KernelQuery
@@ -274,7 +275,7 @@ def _analyse(query: KernelQuery, events: Sequence[Event]) -> Probe:
         query=query,
         own=tuple(own),
         reused=tuple(reused),
-        workspace_bytes=max(0, peak - results),
+        workspace_bytes=max(0, peak - results - sum(blocks)),
         plain_bytes=plain_peak,
         kept_bytes=sum(blocks),
     )

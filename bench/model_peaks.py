@@ -139,9 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
-    print(
-        f"{'model':22} {'level':8} {'predicted':>11} {'measured':>11} {'all malloc':>11} {'reuse':>11}"
-    )
+    columns = ("predicted", "measured", "all malloc", "reuse")
+    print(f"{'model':22} {'level':8} " + " ".join(f"{column:>11}" for column in columns))
     worst = 0.0
     for path in options.models or light_models():
         for level in ("all", "extended"):

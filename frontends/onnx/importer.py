@@ -318,14 +318,6 @@ def _tensor_type(value: onnx_ir.Value) -> TensorType | None:
     return None if kind is None or shape is None else TensorType(kind, shape)
 
 
-def _read_once(operands: Sequence[Tensor | None], index: int) -> bool:
-    """Whether no other operand lies in the same storage: ORT counts uses, not nodes."""
-    operand = operands[index]
-    if operand is None:
-        return False
-    return sum(t is not None and t.storage is operand.storage for t in operands) == 1
-
-
 def _subgraphs(node: onnx_ir.Node) -> Iterator[onnx_ir.Graph]:
     for attribute in node.attributes.values():
         if attribute.is_ref():
