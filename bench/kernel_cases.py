@@ -7,7 +7,7 @@ ONNX's own node tests (`standard_cases`) cover nearly every operator and attribu
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from onnx import helper
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["cases", "standard_cases"]
 
 _MS, _NCHWC = "com.microsoft", "com.microsoft.nchwc"
-_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_NOT_PROBED = frozenset(
+    {"If", "Loop", "Scan", "SequenceMap"}  # subgraphs
+    | {"Shape", "Size"}  # ORT runs them ahead of everything else, so ahead of the probe's marks
+    | {"Constant"}  # becomes an initializer
+)
 
 
 def _f(*shape: int) -> NDArray[np.float32]:
@@ -50,49 +54,51 @@ def _scale(value: float = 0.1) -> NDArray[np.float32]:
 _Z = np.array(3, np.uint8)
 
 
-def _case(
-    kind: str,
-    *inputs: NDArray[np.generic] | None,
-    outputs: int = 1,
-    constant: tuple[int, ...] = (),
-    domain: str = "",
-    opset: int = 21,
-    threads: int = 1,
-    **attributes: Attribute,
-) -> Case:
+def _case(kind: str, *inputs: NDArray[np.generic] | None, **settings: object) -> Case:
+    """A case; `settings` are its fields (`domain`, `opset` ...) and attributes."""
+    domain = cast("str", settings.pop("domain", ""))
+    outputs = cast("int", settings.pop("outputs", 1))
+    constant = cast("tuple[int, ...]", settings.pop("constant", ()))
+    opset = cast("int", settings.pop("opset", 21))
+    threads = cast("int", settings.pop("threads", 1))
     shapes = " ".join("-" if a is None else f"{a.dtype}{list(a.shape)}" for a in inputs)
-    options = " ".join(f"{k}={v}" for k, v in attributes.items())
-    name = f"{domain or 'onnx'}.{kind} {shapes} {options} threads={threads} const={constant}"
+    options = " ".join(f"{name}={value}" for name, value in settings.items())
+    name = f"{domain or 'onnx'}.{kind} {shapes} {options} threads={threads} constant={constant}"
     node = helper.make_node(
         kind,
         [f"i{i}" if a is not None else "" for i, a in enumerate(inputs)],
         [f"o{i}" for i in range(outputs)],
         domain=domain,
-        **attributes,
+    )
+    node.attribute.extend(
+        helper.make_attribute(name, cast("Attribute", value)) for name, value in settings.items()
     )
     return Case(name, node, inputs, frozenset(constant), opset, threads)
 
 
 def standard_cases() -> Iterator[Case]:
-    """ONNX's node tests: one per case, at the highest opset that ORT may accept."""
+    """ONNX's node tests, at opsets that both ORT and the probe's own nodes accept."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from onnx.backend.test.case.node import collect_testcases
 
         collected = collect_testcases(None)
     for test in collected:
-        if len(test.model.graph.node) != 1 or not test.data_sets:
+        model = test.model
+        if model is None or len(model.graph.node) != 1 or not test.data_sets:
             continue
-        node = test.model.graph.node[0]
-        if node.domain or node.op_type in _CONTROL_FLOW or test.name.endswith("_expanded"):
+        node = model.graph.node[0]
+        if node.domain or node.op_type in _NOT_PROBED or test.name.endswith("_expanded"):
             continue
-        data = test.data_sets[0][0]
+        if node.op_type == "QLinearMatMul" and "float16" in test.name:
+            continue  # without a kernel for these scales, ORT puts the function's body in its place
+        data = cast("list[object]", test.data_sets[0][0])
         if not all(isinstance(a, np.ndarray | np.generic) for a in data):
             continue
         given = iter(np.asarray(a) for a in data)
         inputs = tuple(next(given) if name else None for name in node.input)
-        version = next(o.version for o in test.model.opset_import if o.domain in ("", "ai.onnx"))
-        yield Case(test.name, node, inputs, frozenset(), min(version, 23))
+        version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+        yield Case(test.name, node, inputs, frozenset(), min(max(version, 13), 23))
 
 
 def cases() -> Iterator[Case]:
@@ -108,9 +114,9 @@ def cases() -> Iterator[Case]:
 
 def _convolutions() -> Iterator[Case]:
     for threads in (1, 2):
-        same = {"pads": (1, 1, 1, 1), "threads": threads}
+        same: dict[str, object] = {"pads": (1, 1, 1, 1), "threads": threads}
         for domain, kind in (("", "Conv"), (_MS, "FusedConv")):
-            extra = {"activation": "Relu"} if domain else {}
+            extra: dict[str, object] = {"activation": "Relu"} if domain else {}
             for batch, channels, size, filters in (
                 (1, 64, 14, 64),  # segmented
                 (1, 64, 7, 256),  # expanded: more filters than pixels
@@ -143,14 +149,14 @@ def _convolutions() -> Iterator[Case]:
         )
         yield _case("ConvTranspose", _f(1, 16, 7, 7), _f(16, 8, 2, 2), group=2, strides=(2, 2))
         yield _case("ConvTranspose", _f(1, 6, 20), _f(6, 3, 3), threads=threads)
-        nchwc = {"domain": _NCHWC, "threads": threads}
+        nchwc: dict[str, object] = {"domain": _NCHWC, "threads": threads}
         yield _case("Conv", _f(1, 64, 14, 14), _f(64, 64, 3, 3), **nchwc, pads=(1, 1, 1, 1))
         yield _case("Conv", _f(1, 3, 32, 32), _f(16, 3, 3, 3), **nchwc)
         yield _case("Conv", _f(1, 64, 14, 14), _f(32, 64, 1, 1), **nchwc)
         yield _case("Conv", _f(1, 64, 14, 14), _f(64, 1, 3, 3), **nchwc, group=64)
         z = _f(1, 64, 14, 14)
         yield _case("Conv", z, _f(64, 64, 3, 3), _f(64), z, **nchwc, pads=(1, 1, 1, 1))
-        pool = {"kernel_shape": (3, 3), "strides": (2, 2)}
+        pool: dict[str, object] = {"kernel_shape": (3, 3), "strides": (2, 2)}
         yield _case("MaxPool", z, **nchwc, **pool)
         yield _case("AveragePool", z, **nchwc, **pool)
         yield _case("GlobalAveragePool", z, **nchwc)
@@ -183,6 +189,9 @@ def _convolutions() -> Iterator[Case]:
         )
         yield _case("MeanVarianceNormalization", z, threads=threads)
         yield _case("MeanVarianceNormalization", z, axes=(0, 1, 2, 3), threads=threads)
+    for size, threads in ((14, 4), (30, 4), (9, 3)):
+        yield _case("Conv", _f(1, 64, size, size), _f(64, 64, 3, 3), threads=threads)
+        yield _case("Conv", _f(3, 16, size, size), _f(32, 4, 3, 3), group=4, threads=threads)
     for mode in ("nearest", "linear", "cubic"):
         yield _case(
             "Resize",
@@ -203,7 +212,7 @@ def _convolutions() -> Iterator[Case]:
 def _matrix() -> Iterator[Case]:
     for constant in ((), (1,)):
         for threads in (1, 2):
-            options = {"constant": constant, "threads": threads}
+            options: dict[str, object] = {"constant": constant, "threads": threads}
             yield _case("Gemm", _f(40, 96), _f(96, 130), _f(130), **options)
             yield _case("Gemm", _f(96, 40), _f(130, 96), **options, transA=1, transB=1)
             yield _case("MatMul", _f(40, 96), _f(96, 130), **options)
@@ -299,9 +308,24 @@ def _quantized() -> Iterator[Case]:
                     group=group,
                     threads=threads,
                 )
+        yield _case(
+            "QLinearConv",
+            _u8(1, 14, 14, 64),
+            s,
+            _Z,
+            _s8(32, 64, 3, 3),
+            s,
+            np.array(0, np.int8),
+            s,
+            _Z,
+            domain=_MS,
+            channels_last=1,
+            constant=(1, 2, 3, 4, 5, 6, 7),
+            threads=threads,
+        )
         yield _case("ConvInteger", _u8(1, 16, 14, 14), _u8(32, 16, 3, 3), _Z, threads=threads)
         for constant in ((), (1,)):
-            options = {"constant": constant, "threads": threads}
+            options: dict[str, object] = {"constant": constant, "threads": threads}
             yield _case("MatMulInteger", _u8(40, 96), _u8(96, 130), _Z, _Z, **options)
             yield _case(
                 "DynamicQuantizeMatMul", _f(40, 96), _u8(96, 130), s[None], domain=_MS, **options
@@ -315,7 +339,7 @@ def _quantized() -> Iterator[Case]:
                 domain=_MS,
                 **options,
             )
-        for constant in ((1, 2, 4, 5, 6, 7), (1, 2, 3, 4, 5, 6, 7)):
+        for constants in ((1, 2, 4, 5, 6, 7), (1, 2, 3, 4, 5, 6, 7)):
             yield _case(
                 "QLinearMatMul",
                 _u8(40, 96),
@@ -326,7 +350,7 @@ def _quantized() -> Iterator[Case]:
                 _Z,
                 s,
                 _Z,
-                constant=constant,
+                constant=constants,
                 threads=threads,
             )
             yield _case(
@@ -340,7 +364,7 @@ def _quantized() -> Iterator[Case]:
                 None,
                 s,
                 _Z,
-                constant=constant,
+                constant=constants,
                 domain=_MS,
                 threads=threads,
             )
@@ -353,11 +377,14 @@ def _quantized() -> Iterator[Case]:
     for kind in ("QLinearSigmoid", "QLinearLeakyRelu"):
         yield _case(kind, x, s, _Z, s, _Z, constant=(1, 2, 3, 4), domain=_MS)
     for last in (0, 1):
-        options = {"constant": (1, 2, 3, 4), "domain": _MS, "channels_last": last}
-        yield _case("QLinearGlobalAveragePool", x, s, _Z, s, _Z, **options)
-        yield _case("QLinearAveragePool", x, s, _Z, s, _Z, **options, kernel_shape=(2, 2))
+        pooling: dict[str, object] = {
+            "constant": (1, 2, 3, 4),
+            "domain": _MS,
+            "channels_last": last,
+        }
+        yield _case("QLinearGlobalAveragePool", x, s, _Z, s, _Z, **pooling)
+        yield _case("QLinearAveragePool", x, s, _Z, s, _Z, **pooling, kernel_shape=(2, 2))
     yield _case("QLinearConcat", s, _Z, x, s, _Z, x, s, _Z, domain=_MS, axis=1)
-    yield _case("QLinearSoftmax", _u8(4, 30), s, _Z, s, _Z, domain=_MS, opset=13, axis=-1)
 
 
 def _transformer() -> Iterator[Case]:

@@ -81,11 +81,13 @@ class Probe:
 
     Attributes:
         query: the node as `kernel_memory` sees it.
-        own: per output, whether it got storage of its own (None where it was not asked for).
-        reused: sizes of the operands' buffers that outlived the node, although nobody else reads them.
+        own: per output, whether it got storage of its own (None where it was not asked for, or is
+            empty).
+        reused: sizes of the operands' buffers that outlived the node, though nobody reads them.
         workspace_bytes: aligned bytes above results and operands, at the highest point.
         plain_bytes: the same for what the kernel takes from malloc directly (vectors and the like).
-        kept_bytes: aligned bytes that are neither results nor were given back.
+        kept_bytes: aligned bytes that are neither results nor were given back: MLAS keeps a buffer
+            for quantized GEMMs per thread, made when a thread first works on one.
     """
 
     query: KernelQuery
@@ -142,7 +144,7 @@ def predict(query: KernelQuery) -> tuple[tuple[bool | None, ...], int, bool]:
     taken: set[int] = set()
     own: list[bool | None] = []
     for output, kind in enumerate(query.outputs):
-        if kind is None:
+        if kind is None or not _nbytes(kind):
             own.append(None)
             continue
         aliased = [i for o, i in memory.aliases if o == output]
@@ -256,14 +258,14 @@ def _analyse(query: KernelQuery, events: Sequence[Event]) -> Probe:
     results = 0
     for kind in query.outputs:
         nbytes = 0 if kind is None else _nbytes(kind)
-        if kind is None:
+        if not nbytes:
             own.append(None)
         elif nbytes in blocks:
             blocks.remove(nbytes)
             results += nbytes
             own.append(True)
         else:
-            own.append(nbytes == 0)
+            own.append(False)
     reused = [
         e.nbytes
         for e in events[:begin]
@@ -273,7 +275,7 @@ def _analyse(query: KernelQuery, events: Sequence[Event]) -> Probe:
         query=query,
         own=tuple(own),
         reused=tuple(reused),
-        workspace_bytes=max(0, peak - results),
+        workspace_bytes=max(0, peak - results - sum(blocks)),
         plain_bytes=plain_peak,
         kept_bytes=sum(blocks),
     )

@@ -74,9 +74,9 @@ def kernel_memory(query: KernelQuery) -> KernelMemory:
 
     In-place candidates are those that pass the planner's static test (`FindReusableInput` and
     `SameSize` in ORT's `allocation_planner.cc`): same element size and same shape, dimension by
-    dimension, and no strings. What it finds out from the rest of the graph is left to the caller: the
-    operand's buffer must have no other use (a second use by the same node counts), and be no input,
-    constant or output of the graph; nor may the result be an output.
+    dimension, and no strings. What it learns from the rest of the graph is left to the caller: the
+    operand's buffer must have no other use (a second use by the same node counts), and be no
+    input, constant or output of the graph; nor may the result be an output.
     """
     kernel = KERNELS.get((query.domain, query.kind), _UNKNOWN)
     in_place = tuple(

@@ -1,8 +1,8 @@
 """The table of ONNX Runtime's CPU kernels: views, in-place candidates, scratch (1.31).
 
-From the kernels' registrations (`KernelDefBuilder().Alias(...)`, `.MayInplace(...)`) as executions show
-them: `bench/probe_kernels.py` measures every row. Element-wise arithmetic is absent on purpose: Add,
-Mul, Neg, Exp and their like register no in-place candidate in this version.
+From the kernels' registrations (`KernelDefBuilder().Alias(...)`, `.MayInplace(...)`) as executions
+show them: `bench/probe_kernels.py` measures every row. Element-wise arithmetic has no in-place
+candidates on purpose: Add, Mul, Neg, Exp and their like register none in this version.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Kernel(NamedTuple):
 
     Attributes:
         aliases: (output, input) pairs that always share storage.
-        in_place: (output, input) candidates in the kernel's order; the planner takes the first input
-            that dies here and has the result's element size and shape.
+        in_place: (output, input) candidates in the kernel's order; the planner takes the first
+            input that dies here and has the result's element size and shape.
         workspace: the rule for the scratch; None where it is not known.
     """
 
@@ -43,6 +43,9 @@ _FIRST = ((0, 0),)
 _PLAIN = Kernel()
 _VIEW = Kernel(aliases=_FIRST)
 _OVER_FIRST = Kernel(in_place=_FIRST)
+
+
+_BATCH_NORMALIZATION = Kernel(((1, 3), (2, 4)), workspace=workspace.batch_normalization)
 
 
 def _scratch(rule: Rule) -> Kernel:
@@ -79,6 +82,7 @@ KERNELS: dict[tuple[str, str], Kernel] = dict(
         *_rows(_MS, "QGemm", _scratch(workspace.qgemm)),
         *_rows(_MS, "DynamicQuantizeMatMul", _scratch(workspace.dynamic_quantize_matmul)),
         # normalization, attention, recurrence
+        *_rows("", "BatchNormalization", _BATCH_NORMALIZATION),
         *_rows("", "InstanceNormalization LayerNormalization LpNormalization", _PLAIN),
         *_rows("", "RMSNormalization RotaryEmbedding SimplifiedLayerNormalization", _PLAIN),
         *_rows(_MS, "SkipLayerNormalization SkipSimplifiedLayerNormalization", _PLAIN),

@@ -1,7 +1,9 @@
 """Scratch that ONNX Runtime's CPU kernels allocate while they run (1.31, x86-64).
 
-Each rule gives the bytes above operands and results at the kernel's highest point, or None where this
-variant of the node has not been worked out. ORT rounds every block up to 64 bytes; so do the rules.
+Each rule gives the bytes above operands and results at the kernel's highest point, or None where
+this variant of the node has not been worked out. ORT rounds every block up to 64 bytes; so do the
+rules. What kernels take from malloc directly (index vectors and the like) is not in them, nor is the
+packing buffer that MLAS keeps per thread once that thread has worked on a quantized GEMM.
 The formulas follow the kernels' sources, named in each docstring (core/providers/cpu and
 contrib_ops/cpu of the ORT repository), and `bench/probe_kernels.py` compares them with executions.
 """
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "attention",
     "attention_standard",
+    "batch_normalization",
     "bias_gelu",
     "conv",
     "conv_integer",
@@ -80,13 +83,16 @@ def _integer(query: KernelQuery, name: str, default: int) -> int:
     return value if isinstance(value, int) else default
 
 
+def _integers(query: KernelQuery, name: str) -> tuple[int, ...]:
+    value = query.attributes.get(name, ())
+    return tuple(int(v) for v in value) if isinstance(value, tuple) else ()
+
+
 def _pads_and_strides(query: KernelQuery) -> bool:
     """Whether strides are one and there is no padding, explicit or automatic."""
-    strides = query.attributes.get("strides", ())
-    pads = query.attributes.get("pads", ())
     automatic = query.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    plain = all(s == 1 for s in strides) if isinstance(strides, tuple) else False
-    return plain and not automatic and not (isinstance(pads, tuple) and any(pads))
+    strides, pads = _integers(query, "strides"), _integers(query, "pads")
+    return all(s == 1 for s in strides) and not automatic and not any(pads)
 
 
 # ------------------------------------------------------------------ convolutions
@@ -103,26 +109,26 @@ def conv(query: KernelQuery) -> int | None:
         return None
     if 0 in y.shape:
         return 0
-    group = _integer(query, "group", 1)
+    batch, group = x.shape[0], _integer(query, "group", 1)
     kernel, pixels = math.prod(w.shape[2:]), math.prod(y.shape[2:])
     channels, filters, depth = w.shape[1], w.shape[0] // group, w.shape[1] * kernel
     if len(x.shape) > 5:
         return _blocks(depth * pixels * _FLOAT)
     if _pads_and_strides(query):
-        image = x.shape[2:] if len(x.shape) > 3 else (1, *x.shape[2:])
-        window = w.shape[2:] if len(x.shape) > 3 else (1, *w.shape[2:])
-        dilations = query.attributes.get("dilations", ())
-        dense = isinstance(dilations, tuple) and all(d == 1 for d in dilations)
+        image, window = list(x.shape[2:]), list(w.shape[2:])
+        if len(image) == 1:  # MLAS makes it two-dimensional
+            image, window = [1, *image], [1, *window]
+        dense = all(d == 1 for d in _integers(query, "dilations"))
         if kernel == 1:
             return 0
         if len(image) == 2 and dense and channels == 1:
             whole_rows = window[1] == image[1]
-            whole_columns = window == (image[0], 1)
+            whole_columns = window == [image[0], 1]
             if whole_rows or whole_columns:
                 return 0
     if filters > pixels:
         return _blocks(depth * pixels * _FLOAT)
-    batches = x.shape[0] * group
+    batches = batch * group
     threads = min(filters * pixels * depth // _SGEMM_THREAD_WORK + 1, query.threads)
     if batches > 1:
         threads = min(query.threads, batches)
@@ -157,10 +163,10 @@ def conv_integer(query: KernelQuery) -> int | None:
 def qlinear_conv(query: KernelQuery) -> int | None:
     """QLinearConv: `quantization/qlinearconv.cc`, MLAS `convsym.cpp`.
 
-    One image is transposed to channels-last and back. Signed constant weights may take the symmetric
-    kernels (channels in fours, 16 filters or more; depthwise in sixteens), which read through an array
-    of pointers and write 8-bit results at once; the others need 32-bit sums, and columns or pointers.
-    Which symmetric kernels exist depends on the CPU: this is AVX2 and later.
+    One image is transposed to channels-last and back. Signed constant weights may take the
+    symmetric kernels (channels in fours, 16 filters or more; depthwise in sixteens), which read
+    through an array of pointers and write 8-bit results at once; the others need 32-bit sums, and
+    columns or pointers. Which symmetric kernels exist depends on the CPU: this is AVX2 and later.
     """
     x, w, y = _operand(query, 0), _operand(query, 3), _result(query)
     if x is None or w is None or y is None:
@@ -171,7 +177,7 @@ def qlinear_conv(query: KernelQuery) -> int | None:
     pixels = math.prod(y.shape[1:-1] if last else y.shape[2:])
     image = math.prod(x.shape[1:])
     constant = len(query.constant) > 3 and query.constant[3]
-    depthwise = channels == 1 and group == filters and group > 1
+    depthwise = channels == 1 and group == filters
     if constant and x.dtype == "uint8" and w.dtype == "int8":
         symmetric = (
             (depthwise and group % 16 == 0)
@@ -256,14 +262,14 @@ def multi_head_attention(query: KernelQuery) -> int | None:
         return None
     key_size, value_size = q.shape[2] // heads, v.shape[2] // heads
     key_block = max(_level2_cache() // (_FLOAT * 4 * (key_size + value_size)), 1)
-    query_block = min(min(key_block, key_size + value_size), q.shape[1])
+    query_block = min(key_block, key_size + value_size, q.shape[1])
     key_block = min(key_block, k.shape[1])
     row = query_block * 2 + query_block * key_block + query_block * value_size
     return _blocks(_bytes(q), _bytes(k), _bytes(v), query.threads * row * _FLOAT)
 
 
 def _level2_cache() -> int:
-    """Bytes, as ORT reads them off the CPU; 1 MiB where the system does not say (it rarely matters)."""
+    """Bytes, as ORT reads them off the CPU; 1 MiB where the system does not say."""
     try:
         return os.sysconf("SC_LEVEL2_CACHE_SIZE") or 1 << 20
     except (AttributeError, OSError, ValueError):
@@ -313,7 +319,7 @@ def _absent(query: KernelQuery, outputs: int, directions: int, state: int) -> in
 
 
 def lstm(query: KernelQuery) -> int | None:
-    """LSTM: `rnn/deep_cpu_lstm.cc`, `uni_directional_lstm.cc`; no peepholes, no sequence lengths."""
+    """LSTM: `rnn/deep_cpu_lstm.cc`, `uni_directional_lstm.cc`; no peepholes or lengths."""
     dims = _recurrent(query)
     if dims is None or any(_operand(query, i) is not None for i in (4, 7)):
         return None
@@ -354,6 +360,11 @@ def rnn(query: KernelQuery) -> int | None:
 
 
 # ------------------------------------------------------------------ images, rows, element-wise
+
+
+def batch_normalization(query: KernelQuery) -> int | None:
+    """BatchNormalization: `nn/batch_norm.cc`: nothing at inference; training is not modelled."""
+    return None if any(t is not None for t in query.outputs[1:]) else 0
 
 
 def lrn(query: KernelQuery) -> int | None:
@@ -400,7 +411,7 @@ def qlinear_average_pool(query: KernelQuery) -> int | None:
 
 
 def variadic(query: KernelQuery) -> int | None:
-    """Sum, Mean, Max, Min: `math/element_wise_ops.cc`: partial results of all operands but the last."""
+    """Sum, Mean, Max, Min: `math/element_wise_ops.cc`: the result of all operands but the last."""
     operands = [t for t in query.inputs if t is not None]
     if len(operands) < 3:
         return 0
