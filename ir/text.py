@@ -10,8 +10,8 @@ r"""The text form: print and parse, one line per tensor definition or op, golden
     }
 
 `workspace(?)` is scratch that is not modelled. A name that is not made of letters, digits and
-`_ . / : -` is written as a JSON string. `bytes(n)` follows a tensor whose size is not the dense one.
-Costs and sources are not printed.
+`_ . / : -` is written as a JSON string. `bytes(n)` follows a tensor whose size is not the dense
+one. Costs and sources are not printed.
 """
 
 from __future__ import annotations
