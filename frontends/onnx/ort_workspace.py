@@ -2,8 +2,9 @@
 
 Each rule gives the bytes above operands and results at the kernel's highest point, or None where
 this variant of the node has not been worked out. ORT rounds every block up to 64 bytes; so do the
-rules. What kernels take from malloc directly (index vectors and the like) is not in them, nor is the
-packing buffer that MLAS keeps per thread once that thread has worked on a quantized GEMM.
+rules. What kernels take from malloc directly (index vectors and the like) is not in them, nor is
+the packing buffer (some 40 KiB) that MLAS keeps per thread once a thread has worked on a quantized
+GEMM.
 The formulas follow the kernels' sources, named in each docstring (core/providers/cpu and
 contrib_ops/cpu of the ORT repository), and `bench/probe_kernels.py` compares them with executions.
 """
