@@ -1,6 +1,6 @@
 """The README's figure: live bytes over the execution, before and after, as plain SVG.
 
-    python -m lowtide.bench.figure examples/randwire.onnx docs/randwire.svg
+python -m lowtide.bench.figure examples/randwire.onnx docs/randwire.svg
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def _curve(values: Sequence[int], top: int) -> str:
     points = [f"M{_LEFT},{_TOP + _PLOT_HEIGHT}"]
     for index, value in enumerate(values):
         y = _TOP + _PLOT_HEIGHT * (1 - value / top)
-        for at in (index, index + 1):
-            points.append(f"L{_LEFT + _PLOT_WIDTH * at / len(values):.1f},{y:.1f}")
+        points += (
+            f"L{_LEFT + _PLOT_WIDTH * at / len(values):.1f},{y:.1f}" for at in (index, index + 1)
+        )
     points.append(f"L{_LEFT + _PLOT_WIDTH},{_TOP + _PLOT_HEIGHT}Z")
     return "".join(points)
 
