@@ -139,10 +139,14 @@ class Report:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("measured in ONNX Runtime", "peak", "latency"):
             table.add_column(column, justify="left" if len(column) > 8 else "right")
+        arena = self.measured.get("arena_after")
+        planned = "planned"
+        if isinstance(arena, int):
+            planned = f"planned (in one arena of {format_bytes(arena)})"
         for label, key in (
             ("stock session (arena on)", "stock"),
             ("same graph, default order", "before"),
-            ("planned", "after"),
+            (planned, "after"),
         ):
             peak, latency = self.measured.get(f"peak_{key}"), self.measured.get(f"latency_{key}")
             table.add_row(
