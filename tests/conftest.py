@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,3 +38,26 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text()
 
     return compare
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example plugin, and one broken pass, as pip would install them."""
+    source = Path(__file__).parent.parent / "examples" / "plugin"
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    groups = {**project["entry-points"]}
+    groups["lowtide.passes"] = {**groups["lowtide.passes"], "broken": "lowtide_example:Missing"}
+    lines = [
+        line
+        for group, points in groups.items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in points.items()))
+    ]
+    site = tmp_path / "site"
+    info = site / f"lowtide_example_plugin-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    shutil.copy(source / "lowtide_example.py", site)
+    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(metadata)
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delitem(sys.modules, "lowtide_example", raising=False)

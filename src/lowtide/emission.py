@@ -52,6 +52,11 @@ class Staged:
     def __init__(self, planned: Planned, plan: Plan, folder: Path, destination: Path) -> None:
         self._planned, self._plan, self._destination = planned, plan, destination
         self.folder = folder
+        if planned.prepared.model is None:
+            raise InputError(
+                f"no backend writes `.{planned.prepared.source.format}` models: use "
+                f"`lowtide analyze`, or lowtide.optimize without output and verify=False"
+            )
         self._model: onnx_ir.Model = planned.prepared.model
         self._order: Sequence[onnx_ir.Node] = [
             cast("onnx_ir.Node", op.source) for op in planned.order
@@ -114,11 +119,12 @@ def verify(planned: Planned, staged: Staged) -> Outcome:
     prepared = planned.prepared
     settings = prepared.settings
     original = prepared.source.path
-    if original is None:
+    if original is None and prepared.source.model is not None:
         original = staged.folder / "original.onnx"
         onnx_ir.save(prepared.source.model, original)
+    assert original is not None
     graph = original
-    if settings.level != "none":
+    if settings.level != "none" and prepared.model is not None:
         graph = staged.folder / "graph.onnx"
         emit(prepared.model, list(prepared.model.graph), graph, provenance={})
     verification, measurement = examine(

@@ -7,25 +7,27 @@ import platform
 import time
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lowtide import __version__
 from lowtide.errors import InputError, ModelError, PlanError
-from lowtide.frontends.onnx import OnnxSource, import_graph, optimized_by_ort, read
+from lowtide.frontends.onnx import import_graph, optimized_by_ort, read
 from lowtide.ir import Accounting, Graph, Timeline, simulate, verify
 from lowtide.passes.pipeline import DEFAULT, parse, print_pipeline, run
 from lowtide.passes.plan import Plan
 from lowtide.passes.state import State
 from lowtide.solvers.schedule.orders.ort_default import reverse_dfs
+from lowtide.sources import Origin, plugged_frontend, read_plugged
 from lowtide.units import parse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import onnx
     import onnx_ir
 
+    from lowtide.frontends.onnx import OnnxSource, OrtLevel
     from lowtide.ir import Op
 
     Source = str | Path | onnx.ModelProto | onnx_ir.Model
@@ -160,7 +162,8 @@ class Prepared:
     Attributes:
         source: the model as it was read.
         settings: the options; `level` is the one that was really used.
-        model: the planning model: ORT's optimised one, or the source itself.
+        model: the planning model: ORT's optimised one, or the source itself; None where no
+            backend could write it.
         graph: the planning model as IR.
         accounting: how its memory is counted.
         source_order: the timeline of the planning model's own order.
@@ -169,9 +172,9 @@ class Prepared:
         seconds: wall time of loading.
     """
 
-    source: OnnxSource
+    source: Origin
     settings: Settings
-    model: onnx_ir.Model
+    model: onnx_ir.Model | None
     graph: Graph
     accounting: Accounting
     source_order: Timeline
@@ -224,35 +227,27 @@ class Planned:
 
 
 def prepare(model: Source, settings: Settings, progress: Progress | None = None) -> Prepared:
-    """Read a model and import the graph that will run.
-
-    Where ORT's graph at the level that was asked for cannot be planned, the next lower level is
-    taken and a note says so.
-    """
+    """Read a model and import the graph that will run."""
     started = time.perf_counter()
     if progress is not None:
         progress.stage("load")
-    source = read(model, dims=settings.dims)
-    notes = list(source.notes)
-    if settings.target == "onnx":
-        planning, graph = source.model, import_graph(source.model, threads=settings.threads)
+    notes: list[str] = []
+    planning: onnx_ir.Model | None = None
+    frontend = plugged_frontend(model)
+    if frontend is not None and isinstance(model, str | Path):
+        origin, graph = read_plugged(Path(model), frontend)
+        settings = replace(settings, level="none")
     else:
-        if progress is not None:
-            progress.stage("optimise with ONNX Runtime")
-        levels = _LEVELS[_LEVELS.index(settings.level) :]
-        for position, level in enumerate(levels):
-            try:
-                planning = optimized_by_ort(source, level=level)  # type: ignore[arg-type]
-                graph = import_graph(planning, threads=settings.threads)
-            except ModelError as error:
-                if position + 1 == len(levels) or settings.portable:
-                    raise
-                notes.append(f"ORT's graph at level {level} cannot be planned ({error})")
-                continue
-            settings = replace(settings, level=level)
-            break
+        source = read(model, dims=settings.dims)
+        origin = Origin(source.path, source.sha256, "onnx", source.model)
+        notes.extend(source.notes)
+        if settings.target == "onnx":
+            planning, graph = source.model, import_graph(source.model, threads=settings.threads)
         else:
-            raise ModelError("ONNX Runtime gave no graph that can be planned")
+            if progress is not None:
+                progress.stage("optimise with ONNX Runtime")
+            planning, graph, level = _optimized(source, settings, notes)
+            settings = replace(settings, level=level)
     verify(graph)
     unknown = unknown_workspace(graph)
     if unknown:
@@ -263,7 +258,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
     default = reverse_dfs(_predecessors(graph))
     ops = graph.ops
     return Prepared(
-        source=source,
+        source=origin,
         settings=settings,
         model=planning,
         graph=graph,
@@ -273,6 +268,24 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         notes=tuple(notes),
         seconds=time.perf_counter() - started,
     )
+
+
+def _optimized(
+    source: OnnxSource, settings: Settings, notes: list[str]
+) -> tuple[onnx_ir.Model, Graph, OrtLevel]:
+    """ORT's graph at the level that was asked for, or at the next lower one that can be planned."""
+    level: OrtLevel
+    for level in ("all", "extended", "basic"):
+        if _LEVELS.index(level) < _LEVELS.index(settings.level):
+            continue
+        try:
+            planning = optimized_by_ort(source, level=level, threads=settings.threads)
+            return planning, import_graph(planning, threads=settings.threads), level
+        except ModelError as error:
+            if level == "basic":
+                raise
+            notes.append(f"ORT's graph at level {level} cannot be planned ({error})")
+    raise ModelError("ONNX Runtime gave no graph that can be planned")
 
 
 def unknown_workspace(graph: Graph) -> list[str]:

@@ -54,7 +54,7 @@ def build_report(
     return Report(
         model={
             "path": str(prepared.source.path) if prepared.source.path else "",
-            "format": "onnx",
+            "format": prepared.source.format,
             "ops": len(graph),
             "tensors": len(graph.tensors),
             "sha256": prepared.source.sha256,

@@ -269,6 +269,29 @@ def test_information(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.count("@") >= 4
 
 
+@pytest.mark.usefixtures("plugin")
+def test_a_third_partys_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "net.toy"
+    model.write_text(
+        'graph "g" {\n%x = input uint8[1]\na: (%a uint8[99]) = t.A(%x)\nreturn %a\n}\n'
+    )
+    code, out, _ = call(main, "analyze", model, "--json", capsys=capsys)
+    assert code == 0
+    report = json.loads(out)
+    assert report["model"]["format"] == "toy"
+    assert report["peak_bytes"] == {"before": 128, "after": 128, "lower_bound": 128}
+    code, _, err = call(main, "optimize", model, capsys=capsys)
+    assert code == 2
+    assert "no backend writes `.toy` models" in err
+    model.write_text("nonsense")
+    code, _, err = call(main, "analyze", model, capsys=capsys)
+    assert code == 2
+    assert "expected graph" in err
+    code, out, _ = call(main, "passes", capsys=capsys)
+    assert "toy" in out
+    assert "last_first" in out
+
+
 def test_import_is_cheap() -> None:
     """`import lowtide` pulls in neither a framework nor numpy, onnx or a solver."""
     code = (
