@@ -34,6 +34,9 @@ __all__ = ["Outcome", "Staged", "refuse_source", "stage", "verify", "write_text"
 _CHILD_BYTES = 8 << 30
 _CHILD_TIMEOUT_S = 600.0
 
+# A run's own bookkeeping varies by some kilobytes.
+_NOISE_BYTES = 1 << 15
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -44,6 +47,14 @@ class Outcome:
     session: str
     seconds: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether more was allocated than in ONNX Runtime's own order, beyond noise."""
+        before, after = self.measured.get("peak_before"), self.measured.get("peak_after")
+        if not isinstance(before, int) or not isinstance(after, int):
+            return False
+        return after > before + before // 100 + _NOISE_BYTES
 
 
 class Staged:

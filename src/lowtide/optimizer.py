@@ -209,16 +209,26 @@ def _finish(
         return Result(report, planned.plan, planned)
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         target = destination or Path(folder, "model.lowtide.onnx")
-        plan, outcome = planned.plan, None
+        outcome = None
         if destination is not None or verify:
-            with emission.stage(planned, plan, target) as staged:
-                if verify:
-                    if progress is not None:
-                        progress.stage("verify and measure")
-                    outcome = emission.verify(planned, staged)
-                if destination is not None:
-                    staged.commit()
+            if verify and progress is not None:
+                progress.stage("verify and measure")
+            outcome = _emit(planned, target, verify=verify, commit=destination is not None)
+            if outcome is not None and outcome.is_worse:
+                planned = planned.prepared.keep_default_order()
+                outcome = _emit(planned, target, verify=verify, commit=destination is not None)
         if plan_out is not None:
-            emission.write_text(Path(plan_out), plan.to_json())
+            emission.write_text(Path(plan_out), planned.plan.to_json())
     report = build_report(planned, outcome, destination, started=started)
-    return Result(report, plan, planned)
+    return Result(report, planned.plan, planned)
+
+
+def _emit(
+    planned: Planned, destination: Path, *, verify: bool, commit: bool
+) -> emission.Outcome | None:
+    """Stage, verify if asked to, and write the result unless it was measured to be worse."""
+    with emission.stage(planned, planned.plan, destination) as staged:
+        outcome = emission.verify(planned, staged) if verify else None
+        if commit and not (outcome is not None and outcome.is_worse):
+            staged.commit()
+    return outcome

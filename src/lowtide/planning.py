@@ -15,7 +15,7 @@ from lowtide.errors import InputError, ModelError, PlanError
 from lowtide.frontends.onnx import import_graph, optimized_by_ort, read
 from lowtide.ir import Accounting, Graph, Timeline, simulate, verify
 from lowtide.passes.pipeline import DEFAULT, parse, print_pipeline, run
-from lowtide.passes.plan import Plan
+from lowtide.passes.plan import Certificate, Plan
 from lowtide.passes.state import State
 from lowtide.solvers.schedule.orders.ort_default import reverse_dfs
 from lowtide.sources import Origin, plugged_frontend, read_plugged
@@ -182,6 +182,42 @@ class Prepared:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    def keep_default_order(self) -> Planned:
+        """A plan that changes nothing: the order that ONNX Runtime takes by itself.
+
+        For graphs in which the measured peak contradicts the predicted one.
+        """
+        timeline = self.default_order
+        certificate = Certificate(
+            status="feasible",
+            quantity="peak",
+            scope="fixed_order",
+            covers=(),
+            peak_bytes=timeline.peak_bytes,
+            lower_bound_bytes=0,
+            method="ort_default",
+            bound_method="none",
+        )
+        plan = replace(self.blank_plan(timeline), certificate=certificate)
+        note = "the planned order was measured to need more than ONNX Runtime's own, which is kept"
+        return Planned(self, plan, timeline, notes=(*self.notes, note))
+
+    def blank_plan(self, start: Timeline) -> Plan:
+        """A plan that only says for what it is made, with the sequence of `start`."""
+        accounting = self.accounting
+        return Plan(
+            model_sha256=self.source.sha256,
+            target=self.settings.target,
+            level=self.settings.level,
+            accounting={
+                "inputs_in_arena": accounting.inputs_in_arena,
+                "outputs_live_to_end": accounting.outputs_live_to_end,
+                "alignment": accounting.alignment,
+            },
+            sequence=tuple(step.op.name for step in start.steps),
+            options=self.settings.plan_options,
+        )
+
     def adopt(self, plan: Plan) -> Planned:
         """Take a saved plan; its sequence and figures are checked against the graph.
 
@@ -308,25 +344,12 @@ def plan_model(model: Source, settings: Settings, progress: Progress | None = No
     start = prepared.source_order
     if prepared.default_order.peak_bytes < start.peak_bytes:
         start = prepared.default_order
-    accounting = prepared.accounting
-    blank = Plan(
-        model_sha256=prepared.source.sha256,
-        target=settings.target,
-        level=settings.level,
-        accounting={
-            "inputs_in_arena": accounting.inputs_in_arena,
-            "outputs_live_to_end": accounting.outputs_live_to_end,
-            "alignment": accounting.alignment,
-        },
-        sequence=tuple(step.op.name for step in start.steps),
-        options=settings.plan_options,
-    )
     state = run(
         parse(settings.pipeline),
         State(
             graph=prepared.graph,
-            accounting=accounting,
-            plan=blank,
+            accounting=prepared.accounting,
+            plan=prepared.blank_plan(start),
             seed=settings.seed,
             time_limit_s=settings.time_limit_s,
             work_limit=settings.work_limit,

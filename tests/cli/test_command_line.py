@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from lowtide import __version__
+import lowtide
+from lowtide import __version__, emission
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
 from lowtide.cli.progress import Progress
@@ -22,6 +24,8 @@ from tests.frontends import hostile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from lowtide.planning import Planned
 
 
 @pytest.fixture(scope="session")
@@ -267,6 +271,32 @@ def test_information(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(main, "cite", capsys=capsys)
     assert code == 0
     assert out.count("@") >= 4
+
+
+def test_never_worse_than_the_runtimes_own_order(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where measurement contradicts the prediction, ONNX Runtime's own order is kept."""
+    real = emission.verify
+    measured: list[object] = []
+
+    def contradicted(planned: Planned, staged: emission.Staged) -> emission.Outcome:
+        outcome = real(planned, staged)
+        if measured:
+            return outcome
+        measured.append(outcome.measured["peak_after"])
+        return replace(outcome, measured={**outcome.measured, "peak_after": 1 << 40})
+
+    monkeypatch.setattr(emission, "verify", contradicted)
+    output = tmp_path / "out.onnx"
+    result = lowtide.optimize(model_path, output=output)
+    assert measured
+    assert any("measured to need more" in note for note in result.report.notes)
+    assert result.plan.certificate is not None
+    assert result.plan.certificate.method == "ort_default"
+    assert result.report.status == "feasible"
+    assert result.report.measured["peak_after"] == result.report.measured["peak_before"]
+    assert output.exists()
 
 
 @pytest.mark.usefixtures("plugin")
