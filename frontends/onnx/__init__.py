@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from lowtide.frontends.onnx.importer import import_graph
     from lowtide.frontends.onnx.ort_graph import (
         OrtLevel,
-        cpu_features,
         optimized_by_ort,
-        ort_version,
     )
     from lowtide.frontends.onnx.source import OnnxSource, read
 
@@ -27,10 +25,8 @@ __all__ = [
     "OnnxSource",
     "OpenDimension",
     "OrtLevel",
-    "cpu_features",
     "import_graph",
     "optimized_by_ort",
-    "ort_version",
     "read",
 ]
 
@@ -38,10 +34,8 @@ _HOME = {
     "OnnxSource": "source",
     "OpenDimension": "dimensions",
     "OrtLevel": "ort_graph",
-    "cpu_features": "ort_graph",
     "import_graph": "importer",
     "optimized_by_ort": "ort_graph",
-    "ort_version": "ort_graph",
     "read": "source",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import shutil
 import tempfile
 import weakref
@@ -27,16 +26,11 @@ from lowtide.ir.dtype import BITS
 if TYPE_CHECKING:
     from lowtide.frontends.onnx.source import OnnxSource
 
-__all__ = ["OrtLevel", "cpu_features", "optimized_by_ort", "ort_version"]
+__all__ = ["OrtLevel", "optimized_by_ort"]
 
 OrtLevel = Literal["basic", "extended", "all"]
 
 # Flags of /proc/cpuinfo on which MLAS chooses kernels and layouts.
-_FLAGS = frozenset(
-    {"amx_bf16", "amx_int8", "amx_tile", "asimd", "asimddp", "avx", "avx2", "avx512_bf16"}
-    | {"avx512_fp16", "avx512_vnni", "avx512bw", "avx512dq", "avx512f", "avx512vl", "avx_vnni"}
-    | {"bf16", "f16c", "fma", "fphp", "i8mm", "sme", "sse4_1", "sve", "svebf16", "svei8mm"}
-)
 _SMALL = 8192  # bytes of external data that are handed over inside the model
 _INLINE_LIMIT = 1 << 30  # a model with more weights than this inside is handed over in two files
 
@@ -56,8 +50,8 @@ def optimized_by_ort(
 
     ORT works in a child process. Its weights stay in a temporary folder that lives as long as the
     returned model or one of its tensors. Initializers are never among its inputs; required inputs
-    and outputs are the source's. `all` is specific to this CPU (see `cpu_features`) and this
-    version of ORT (see `ort_version`).
+    and outputs are the source's. `all` is specific to this CPU and this
+    version of ORT.
 
     Raises:
         ModelError: dimensions are open; ORT refuses the model, crashes, or runs out of memory or
@@ -98,24 +92,6 @@ def optimized_by_ort(
     annotate(model, values)
     _check_signature(source.model, model, level)
     return model
-
-
-def ort_version() -> str:
-    """The version of ONNX Runtime whose graph `optimized_by_ort` returns."""
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
-
-
-def cpu_features() -> str:
-    """The machine and the CPU features that ORT's kernels choose by: `x86_64 avx avx2 fma`."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}".strip()
-    listed = next((s for s in lines if s.partition(":")[0].strip() in ("flags", "Features")), "")
-    found = sorted(_FLAGS.intersection(listed.partition(":")[2].split()))
-    return " ".join([platform.machine(), *found])
 
 
 def _require_ranks(model: onnx_ir.Model) -> None:

@@ -22,10 +22,8 @@ from onnx import helper as h
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx import (
     OrtLevel,
-    cpu_features,
     import_graph,
     optimized_by_ort,
-    ort_version,
     read,
 )
 from tests.frontends.models import (
@@ -186,11 +184,3 @@ def test_shapes_computed_from_constants_are_known() -> None:
     source = read(model_of(nodes, [value("x", [2, 3, 4])], [value("y", ["a", "b"])], constants))
     graph = import_graph(optimized_by_ort(source, level="all"))
     assert graph.tensor("y").shape == (2, 12)
-
-
-def test_what_a_plan_is_stamped_with() -> None:
-    assert ort_version() == ort.__version__
-    features = cpu_features()
-    assert features == cpu_features()
-    assert "\n" not in features
-    assert features.split()[0]
