@@ -44,10 +44,10 @@ class Allocate:
     """Pack the planned sequence; needs `schedule`, or takes the source order.
 
     Attributes:
-        time_limit_s: for the search over packing orders.
+        time_limit_s: a guard: the packer's work is bounded, in a repeatable unit, to about a second.
     """
 
-    time_limit_s: float = 2.0
+    time_limit_s: float = 20.0
 
     def __call__(self, state: State) -> State:
         """The state with offsets, arena height and bound, and the in-place pairs of the sequence.
