@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lowtide.solvers.allocation.check import check
-from lowtide.solvers.allocation.pack import pack
-
 from lowtide.errors import LowtideError
 from lowtide.ir import simulate
 from lowtide.passes.plan import InPlacePair
+from lowtide.solvers.allocation.check import check
+from lowtide.solvers.allocation.pack import pack
 from lowtide.solvers.allocation.problem import AllocationProblem, Block
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Allocate:
     """Pack the planned sequence; needs `schedule`, or takes the source order.
 
     Attributes:
-        time_limit_s: a guard: the packer's work is bounded, in a repeatable unit, to about a second.
+        time_limit_s: a guard; the work is bounded, in a repeatable unit, to about a second.
     """
 
     time_limit_s: float = 20.0

@@ -16,6 +16,7 @@ from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from lowtide import child
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx import payload
+from lowtide.frontends.onnx.canonical import canonicalize
 from lowtide.frontends.onnx.dimensions import require_bound
 from lowtide.frontends.onnx.dtypes import ELEMENT_TYPES
 from lowtide.frontends.onnx.limits import physical_memory_bytes
@@ -91,6 +92,7 @@ def optimized_by_ort(
     _inherit(source.model, values)
     annotate(model, values)
     _check_signature(source.model, model, level)
+    canonicalize(model, source.model)
     return model
 
 

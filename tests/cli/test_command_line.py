@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small branching network."""
     path = tmp_path_factory.mktemp("model") / "net.onnx"
-    onnx.save(randwire(1, nodes=12, channels=16, side=32), path)
+    onnx.save(randwire(5, nodes=16, channels=16, side=32), path)
     return path
 
 
