@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -77,6 +78,10 @@ class Arena : public OrtAllocator {
   const char* attach(const OrtApiBase* base) {
     const std::lock_guard lock(mutex_);
     if (attached_) return nullptr;
+    // The table of functions is append-only, but what is behind them was tried with this release.
+    if (std::strncmp(base->get_version(), "1.31.", 5) != 0) {
+      return "the planned arena was made for ONNX Runtime 1.31: tensors stay on the heap";
+    }
     const void* const* api = base->get_api(kApiVersion);
     if (api == nullptr) return "ONNX Runtime does not offer version 17 of its C API";
     const auto failed = [&](void* status) -> bool {
