@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-__all__ = ["OpenDimension", "bind", "open_dimensions", "require_bound"]
+__all__ = ["OpenDimension", "bind", "open_dimensions", "open_minus_ones", "require_bound"]
 
 _LARGEST = (1 << 31) - 1
 
@@ -57,6 +57,15 @@ def bind(model: onnx.ModelProto, dims: Mapping[str, int]) -> None:
     for dimension in _declared(model.graph):
         if dimension.dim_param in dims:
             dimension.dim_value = dims[dimension.dim_param]
+
+
+def open_minus_ones(model: onnx.ModelProto) -> None:
+    """Take -1 for an open dimension, as some exporters write it and ONNX Runtime reads it."""
+    for values in (model.graph.input, model.graph.value_info, model.graph.output):
+        for value in values:
+            for dimension in value.type.tensor_type.shape.dim:
+                if dimension.dim_value == -1:
+                    dimension.ClearField("dim_value")
 
 
 def open_dimensions(model: onnx.ModelProto) -> tuple[OpenDimension, ...]:

@@ -15,7 +15,7 @@ import onnx_ir
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 
 from lowtide.errors import InputError, ModelError
-from lowtide.frontends.onnx.dimensions import bind, open_dimensions
+from lowtide.frontends.onnx.dimensions import bind, open_dimensions, open_minus_ones
 from lowtide.frontends.onnx.limits import MAX_PROTO_BYTES
 from lowtide.frontends.onnx.message import one_line
 from lowtide.frontends.onnx.payload import check_payload
@@ -85,6 +85,7 @@ def read(
     del data
     bound = dict(dims or {})
     try:
+        open_minus_ones(proto)
         notes = check_structure(proto)
         check_payload(proto, folder)
         bind(proto, bound)

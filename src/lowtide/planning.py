@@ -284,6 +284,8 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
                 progress.stage("optimise with ONNX Runtime")
             planning, graph, level = _optimized(source, settings, notes)
             settings = replace(settings, level=level)
+            # ORT gave every shape: what our own inference stumbled over no longer matters.
+            notes = [note for note in notes if not note.startswith("shape inference")]
     verify(graph)
     unknown = unknown_workspace(graph)
     if unknown:

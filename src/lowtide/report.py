@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Figures", "Live", "PeakOp", "Report"]
 
 SCHEMA = "lowtide.report/1"
+_SESSIONS = ("stock", "before", "after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class Report:
     def _render_measured(self, console: Console) -> None:
         from rich.table import Table
 
-        if not any(value is not None for value in self.measured.values()):
+        keys = [f"{what}_{which}" for what in ("peak", "latency") for which in _SESSIONS]
+        if all(self.measured.get(key) is None for key in keys):
             return
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("measured in ONNX Runtime", "peak", "latency"):

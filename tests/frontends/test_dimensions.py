@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 from onnx import helper as h
 
@@ -71,3 +72,19 @@ def test_names_inside_subgraphs_are_bound_too() -> None:
     node = h.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
     model = model_of([node], [value("x", ["n", 4]), value("c", [], 9)], [value("y", ["n", 4])])
     assert import_graph(read(model, dims={"n": 3}).model).tensor("y").shape == (3, 4)
+
+
+def test_minus_one_is_an_open_dimension() -> None:
+    """As some exporters write it."""
+    kind = onnx.TensorProto.FLOAT
+    graph = h.make_graph(
+        [h.make_node("Exp", ["x"], ["y"])],
+        "exp",
+        [h.make_tensor_value_info("x", kind, [-1, 3])],
+        [h.make_tensor_value_info("y", kind, [-1, 3])],
+    )
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9)
+    source = read(model)
+    assert [(dim.tensor, dim.axis) for dim in source.open_dims] == [("x", 0)]
+    bound = import_graph(read(model, dims={"*": 2}).model)
+    assert bound.tensor("y").shape == (2, 3)
