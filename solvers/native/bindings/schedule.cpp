@@ -4,49 +4,18 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <functional>
-#include <optional>
-
-#include "allocation/packer.hpp"
+#include "bindings/hook.hpp"
+#include "bindings/parts.hpp"
 #include "control.hpp"
 #include "schedule/min_cut.hpp"
 #include "schedule/problem.hpp"
 #include "schedule/solver.hpp"
 
-namespace nb = nanobind;
+namespace lowtide::bindings {
+
 using namespace nb::literals;
-namespace allocation = lowtide::allocation;
-namespace schedule = lowtide::schedule;
 
 namespace {
-
-// Called about every 50 ms without the GIL: handles signals, then calls Python.  Ctrl-C, or True
-// from Python, ends the solve with what was found; any other exception ends it and is passed on.
-class Hook {
- public:
-  explicit Hook(std::function<nb::object()> call) : call_(std::move(call)) {}
-
-  bool operator()() {
-    const nb::gil_scoped_acquire gil;
-    try {
-      if (PyErr_CheckSignals() != 0) throw nb::python_error();
-      return nb::cast<bool>(nb::bool_(call_()));
-    } catch (nb::python_error& raised) {
-      interrupted_ = raised.matches(PyExc_KeyboardInterrupt);
-      if (!interrupted_) error_.emplace(std::move(raised));
-      return true;
-    }
-  }
-  bool interrupted() const { return interrupted_; }
-  void rethrow() {
-    if (error_) throw nb::python_error(std::move(*error_));
-  }
-
- private:
-  std::function<nb::object()> call_;
-  bool interrupted_ = false;
-  std::optional<nb::python_error> error_;
-};
 
 // What a solve returns to Python.
 struct Outcome {
@@ -83,35 +52,9 @@ schedule::Bytes min_cut(const schedule::Problem& problem, schedule::Node v) {
   return schedule::min_cut(problem, problem.whole(), v, control).bound;
 }
 
-using LayoutTuple = std::tuple<allocation::Offset, std::vector<allocation::Offset>>;
-
-LayoutTuple place(const allocation::Packer& packer, const std::vector<allocation::Id>& order,
-                  bool best_fit) {
-  lowtide::Control control(-1.0, 0, {});
-  allocation::Layout layout = packer.place(order, best_fit, control);
-  return {layout.height, std::move(layout.offsets)};
-}
-
-// height, offsets, whether a limit struck, work done.
-std::tuple<allocation::Offset, std::vector<allocation::Offset>, bool, std::uint64_t> search(
-    const allocation::Packer& packer, std::vector<allocation::Id> order, bool best_fit,
-    allocation::Offset target, std::uint64_t seed, double time_limit_s, std::uint64_t work_limit) {
-  Hook hook([] { return nb::none(); });
-  lowtide::Control control(time_limit_s, work_limit, [&] { return hook(); });
-  allocation::Layout layout;
-  {
-    const nb::gil_scoped_release release;
-    layout = packer.search(order, best_fit, target, seed, control);
-  }
-  hook.rethrow();
-  const bool clock = control.stopped() && (work_limit == 0 || control.work() < work_limit);
-  return {layout.height, std::move(layout.offsets), clock, control.work()};
-}
-
 }  // namespace
 
-NB_MODULE(_native, m) {
-  m.doc() = "Native core of lowtide.solvers.";
+void add_schedule(nb::module_& m) {
   nb::class_<schedule::Problem>(m, "Schedule", "A scheduling problem, ready to be solved.")
       .def(
           "__init__",
@@ -162,25 +105,6 @@ NB_MODULE(_native, m) {
   m.def("solve_schedule", &solve, "problem"_a, "starts"_a, "techniques"_a, "time_limit_s"_a,
         "work_limit"_a, "progress"_a.none(),
         "Solve until proven, or stopped by a limit, Ctrl-C, or True from `progress`.");
-  nb::class_<allocation::Packer>(m, "Packer", "Blocks to pack, with their overlaps in time.")
-      .def(
-          "__init__",
-          [](allocation::Packer* self,
-             const std::vector<std::tuple<allocation::Time, allocation::Time, allocation::Offset,
-                                          allocation::Offset>>& blocks,
-             allocation::Offset alignment) {
-            std::vector<allocation::Block> list;
-            for (const auto& [lower, upper, size, fixed] : blocks) {
-              list.push_back({lower, upper, size, fixed});
-            }
-            new (self) allocation::Packer(std::move(list), alignment);
-          },
-          "blocks"_a, "alignment"_a, "Blocks are (lower, upper, size, fixed offset or -1).")
-      .def("neighbours", &allocation::Packer::neighbours,
-           "The blocks alive together with each block.")
-      .def("place", &place, "order"_a, "best_fit"_a, "The height and the offsets of an order.")
-      .def(
-          "search", &search, "order"_a, "best_fit"_a, "target"_a, "seed"_a, "time_limit_s"_a,
-          "work_limit"_a,
-          "Local search over orders: height, offsets, whether the clock or Ctrl-C ended it, work.");
 }
+
+}  // namespace lowtide::bindings

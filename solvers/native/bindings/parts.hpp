@@ -1,0 +1,11 @@
+// The parts of the module, one file each.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace lowtide::bindings {
+
+void add_schedule(nanobind::module_& m);
+void add_allocation(nanobind::module_& m);
+
+}  // namespace lowtide::bindings
