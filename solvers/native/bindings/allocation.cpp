@@ -44,7 +44,7 @@ std::tuple<allocation::Offset, std::vector<allocation::Offset>, bool, std::uint6
 }
 
 // What an exact solve returns to Python.
-struct Outcome {
+struct AllocationOutcome {
   std::optional<std::vector<allocation::Offset>> offsets;
   allocation::Offset height, bound;
   std::string method, bound_method;
@@ -52,11 +52,11 @@ struct Outcome {
   std::uint64_t branches, work;
 };
 
-Outcome solve(const allocation::Problem& problem,
-              const std::vector<std::pair<std::string, std::vector<allocation::Offset>>>& starts,
-              const allocation::SearchOptions& options, std::uint64_t seed,
-              allocation::Offset enough, double time_limit_s, std::uint64_t work_limit,
-              const nb::object& progress) {
+AllocationOutcome solve(
+    const allocation::Problem& problem,
+    const std::vector<std::pair<std::string, std::vector<allocation::Offset>>>& starts,
+    const allocation::SearchOptions& options, std::uint64_t seed, allocation::Offset enough,
+    double time_limit_s, std::uint64_t work_limit, const nb::object& progress) {
   allocation::Solver solver(problem, options, seed);
   for (const auto& [name, offsets] : starts) solver.offer(offsets, name);
   Hook hook([&]() -> nb::object {
@@ -69,11 +69,11 @@ Outcome solve(const allocation::Problem& problem,
     solver.run(enough, control);
   }
   hook.rethrow();
-  Outcome outcome{std::nullopt,          0,
-                  solver.bound(),        solver.method(),
-                  solver.bound_method(), control.stopped(),
-                  hook.interrupted(),    solver.branches(),
-                  control.work()};
+  AllocationOutcome outcome{std::nullopt,          0,
+                            solver.bound(),        solver.method(),
+                            solver.bound_method(), control.stopped(),
+                            hook.interrupted(),    solver.branches(),
+                            control.work()};
   if (solver.has_layout()) {
     outcome.offsets = solver.offsets();
     outcome.height = solver.height();
@@ -136,16 +136,16 @@ void add_allocation(nb::module_& m) {
             new (self) allocation::SearchOptions{wait_bound, release, twins, backjump};
           },
           nb::kw_only(), "wait_bound"_a, "release"_a, "twins"_a, "backjump"_a);
-  nb::class_<Outcome>(m, "AllocationOutcome", "What an exact solve found.")
-      .def_ro("offsets", &Outcome::offsets)
-      .def_ro("height", &Outcome::height)
-      .def_ro("bound", &Outcome::bound)
-      .def_ro("method", &Outcome::method)
-      .def_ro("bound_method", &Outcome::bound_method)
-      .def_ro("stopped", &Outcome::stopped)
-      .def_ro("interrupted", &Outcome::interrupted)
-      .def_ro("branches", &Outcome::branches)
-      .def_ro("work", &Outcome::work);
+  nb::class_<AllocationOutcome>(m, "AllocationOutcome", "What an exact solve found.")
+      .def_ro("offsets", &AllocationOutcome::offsets)
+      .def_ro("height", &AllocationOutcome::height)
+      .def_ro("bound", &AllocationOutcome::bound)
+      .def_ro("method", &AllocationOutcome::method)
+      .def_ro("bound_method", &AllocationOutcome::bound_method)
+      .def_ro("stopped", &AllocationOutcome::stopped)
+      .def_ro("interrupted", &AllocationOutcome::interrupted)
+      .def_ro("branches", &AllocationOutcome::branches)
+      .def_ro("work", &AllocationOutcome::work);
   m.def("solve_allocation", &solve, "problem"_a, "starts"_a, "options"_a, "seed"_a, "enough"_a,
         "time_limit_s"_a, "work_limit"_a, "progress"_a.none(),
         "Solve until the height is the bound or `enough` (-1: none), or until stopped.");
