@@ -290,6 +290,10 @@ class Search {
     raised_.clear();
     for (Id x : looked_) looks_[x] = 0;
     looked_.clear();
+    if (capacity_ == kInfinity) {  // nothing can be refuted
+      touched_.clear();
+      return holds;
+    }
     for (Id u : touched_) {
       for (const auto& [begin, end] : problem_.spans(u)) {
         ++delta_[begin];

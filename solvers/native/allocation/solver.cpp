@@ -74,12 +74,14 @@ void Solver::raise(Part& part, Offset bound, const char* method) {
   }
 }
 
-// Without a capacity the first descent of a search ends in a layout.
+// Without a capacity the first descent of a search ends in a layout.  The very first ignores the
+// limits, so that there is one.
 void Solver::descend(Control& control) {
+  Control none(-1.0, 0, {});
   for (const std::vector<Id>& rank : ranks(problem_)) {
-    if (control.stopped() || (has_layout() && height() <= bound_)) return;
-    const SearchResult result =
-        decide(problem_, kInfinity, rank, options_, 2 * problem_.size() + 2, control);
+    if (has_layout() && (control.stopped() || height() <= bound_)) return;
+    const SearchResult result = decide(problem_, kInfinity, rank, options_, 2 * problem_.size() + 2,
+                                       has_layout() ? control : none);
     branches_ += result.branches;
     if (result.verdict != Verdict::kFeasible) continue;
     for (Part& part : parts_) {
