@@ -34,7 +34,6 @@ __all__ = ["Layout", "pack_order"]
 _NATURAL = ("ort_default", "dfs", "file", "list", "kahn")
 _GENTLE = ExactOptions(reorder=False, beam=False, heuristics=False)
 _FIRST_WORK = 20_000_000
-_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,9 @@ def pack_order(
     lower_bound_bytes: int = 0,
     alignment: int = 1,
     time_limit_s: float | None = 30.0,
+    other_orders: bool = True,
     work: int = _FIRST_WORK,
+    rounds: int = 3,
     seed: int = 0,
     progress: Callable[[int | None, int], None] | None = None,
 ) -> Layout:
@@ -77,7 +78,9 @@ def pack_order(
         lower_bound_bytes: a proven bound on every order's peak.
         alignment: of offsets.
         time_limit_s: wall time; None for none.
+        other_orders: whether another order may be taken.
         work: what the first round may spend on one order, in looks at a buffer.
+        rounds: each may spend four times what the one before it could.
         seed: of the allocator.
         progress: called now and then with the height so far and the bound.
 
@@ -87,7 +90,7 @@ def pack_order(
     begin, begin_cpu = time.perf_counter(), time.process_time()
     peak = peak_of(problem, order)
     orders: list[tuple[int, ...]] = [tuple(order)]
-    others = _others(problem, order, peak)
+    others = _others(problem, order, peak) if other_orders else iter(())
     best: tuple[tuple[int, ...], AllocationSolution] | None = None
     known: dict[int, tuple[int, ...]] = {}  # the best layout of each order tried
     struck, tried = False, 0
@@ -97,7 +100,7 @@ def pack_order(
             return None
         return max(0.0, time_limit_s - (time.perf_counter() - begin))
 
-    for turn in range(_ROUNDS):
+    for turn in range(max(rounds, 1)):
         for index in range(len(orders) if turn else len(_NATURAL) + 1):
             if index >= len(orders):
                 another = next(others, None)
