@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lowtide.solvers.schedule.problem import ScheduleProblem
 
-__all__ = ["ExactOptions", "native_problem", "schedule"]
+__all__ = ["ExactOptions", "native_problem", "schedule", "stopping_hook"]
 
 # The orders that start the search: cheap, and different from each other.
 _STARTS = ("file", "ort_default", "dfs", "list")
@@ -129,7 +129,7 @@ def schedule(
         beam=opts.beam,
         visited_bytes=opts.visited_bytes,
     )
-    hook = _hook(progress)
+    hook = stopping_hook(progress)
     outcome = _native.solve_schedule(
         native_problem(problem),
         starts,
@@ -160,7 +160,7 @@ def schedule(
     return solution
 
 
-def _hook(
+def stopping_hook(
     progress: Callable[[int | None, int], None] | None,
 ) -> Callable[[int, int], bool] | None:
     """`progress` as the native core calls it, which stops on True: Ctrl-C may land in here too."""
