@@ -40,9 +40,7 @@ Solver::Solver(const Problem& problem, const Techniques& techniques)
     for (Node v : part.order) {
       part.upper = std::max(part.upper, walk.look(v).transient);
       walk.step(v);
-      Bytes least = problem.work(v);
-      for (const Overwrite& o : problem.overwrites(v)) least -= o.size;
-      part.lower = std::max(part.lower, least);
+      part.lower = std::max(part.lower, problem.least_work(v));
     }
     part.lower = std::max(part.lower, walk.mem());
     if (end - begin == 1) part.lower = part.upper;  // a cut node runs at one ideal in every order
