@@ -44,13 +44,17 @@ def wide(path: Path, count: int = 60) -> ScheduleProblem:
     return problem
 
 
+def one_tensor(size: int) -> str:
+    tensor = f'{{"size": {size}, "producer": 0, "consumers": [], "output": true}}'
+    return f'{{"nodes": [{{}}], "tensors": [{tensor}]}}'
+
+
 @pytest.mark.parametrize("size", EDGES)
 def test_sizes_at_the_edge_are_exit_code_2(
     size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     instance = tmp_path / "i.json"
-    tensor = {"size": size, "producer": 0, "consumers": [], "output": True}
-    instance.write_text(json.dumps({"nodes": [{}], "tensors": [tensor]}))
+    instance.write_text(one_tensor(size))
     code, answer, err = call("schedule", instance, capsys=capsys)
     assert (code, answer) == (2, {})
     assert "2^60" in err
@@ -71,8 +75,7 @@ def test_sizes_at_the_edge_are_exit_code_2(
 
 def test_the_largest_size_is_solved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     instance = tmp_path / "i.json"
-    tensor = {"size": 1 << 60, "producer": 0, "consumers": [], "output": True}
-    instance.write_text(json.dumps({"nodes": [{}], "tensors": [tensor]}))
+    instance.write_text(one_tensor(1 << 60))
     assert call("schedule", instance, capsys=capsys)[1]["peak_bytes"] == 1 << 60
 
 
