@@ -79,6 +79,20 @@ def solve_schedule(
 ) -> ScheduleOutcome:
     """Solve until proven, or stopped by a limit, Ctrl-C, or True from `progress`."""
 
+def solve_serenity(
+    problem: Schedule,
+    starts: Sequence[tuple[str, Sequence[int]]],
+    *,
+    divide: bool,
+    soft_budget: bool,
+    step_states: int,
+    memory_bytes: int,
+    time_limit_s: float,
+    work_limit: int,
+    progress: object | None,
+) -> ScheduleOutcome:
+    """SERENITY's dynamic programming, divide and conquer, and adaptive soft budgeting."""
+
 class Packer:
     """Blocks to pack, with their overlaps in time."""
 

@@ -4,13 +4,15 @@
 //     record:  a run on the heap notes size, birth and death of every allocation
 //     plan:    Python packs those lifetimes (lowtide.solvers.allocation) -> offsets, height
 //     replay:  allocation k of a later run is base + offset[k], if its size is the k-th of the plan
+//              and none of these bytes is in use
 //
 // A session asks its allocator for the same sizes in the same sequence on every run, as long as it
 // runs the same graph on the same shapes on one thread of control. Whatever does not follow the
-// plan (another size, a block that outlives its run, an allocation outside any run) goes to the
-// heap, so that a stale plan costs memory, never correctness. While a block of the arena is still
-// held after its run, no further run uses the arena. Recorded runs map large blocks one by one and
-// give them back at once: their footprint is the liveness peak too, only slower.
+// plan (another size, a block whose place is taken by one that lives longer than planned, as
+// another branch of an If may have it, an allocation outside any run) goes to the heap, so that a
+// stale plan costs memory, never correctness. While a block of the arena is still held after its
+// run, no further run uses the arena. Recorded runs map large blocks one by one and give them back
+// at once: their footprint is the liveness peak too, only slower.
 //
 // ONNX Runtime hands its C API to a custom-op library; that is the door: RegisterCustomOps adds no
 // op, it registers the allocator with the environment. Runs are serialised by the Python side.
@@ -21,6 +23,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <map>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -127,7 +131,7 @@ class Arena : public OrtAllocator {
   // False when a block of an earlier run still lives in the arena: this run then uses the heap.
   bool begin_replay(const Plan* plan) {
     const std::lock_guard lock(mutex_);
-    if (lent_ != 0) return false;
+    if (!lent_.empty()) return false;
     mode_ = Mode::kReplay;
     plan_ = plan;
     next_ = 0;
@@ -155,7 +159,7 @@ class Arena : public OrtAllocator {
   bool reserve(std::uint64_t height) {
     const std::lock_guard lock(mutex_);
     if (height <= height_) return true;
-    if (lent_ != 0) return false;
+    if (!lent_.empty()) return false;
     void* block = mmap(nullptr, height, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED) return false;
     if (base_ != nullptr) munmap(base_, height_);
@@ -166,6 +170,16 @@ class Arena : public OrtAllocator {
 
  private:
   Arena() : OrtAllocator{kApiVersion, &Arena::allocate, &Arena::release, &Arena::describe} {}
+
+  // Whether [begin, begin + size) of the arena was free; it is lent from now on.
+  bool lend(std::uint64_t begin, std::uint64_t size) {
+    if (size > height_ || begin > height_ - size) return false;
+    const auto next = lent_.lower_bound(begin);
+    if (next != lent_.end() && next->first < begin + size) return false;
+    if (next != lent_.begin() && std::prev(next)->second > begin) return false;
+    lent_.emplace_hint(next, begin, begin + size);
+    return true;
+  }
 
   static void* heap(std::size_t size) {
     void* block = nullptr;
@@ -195,8 +209,10 @@ class Arena : public OrtAllocator {
       const std::size_t k = next_++;
       if (k < plan_->sizes.size() && plan_->sizes[k] == size) {
         if (plan_->offsets[k] >= 0) {
-          ++lent_;
-          return base_ + plan_->offsets[k];
+          if (lend(static_cast<std::uint64_t>(plan_->offsets[k]), size)) {
+            return base_ + plan_->offsets[k];
+          }
+          ++missed_;
         }
       } else {
         ++missed_;
@@ -216,7 +232,7 @@ class Arena : public OrtAllocator {
     const std::lock_guard lock(mutex_);
     auto* at = static_cast<std::byte*>(block);
     if (base_ != nullptr && at >= base_ && at < base_ + height_) {
-      --lent_;
+      lent_.erase(static_cast<std::uint64_t>(at - base_));
       return;
     }
     if (mode_ == Mode::kRecord) {
@@ -245,7 +261,7 @@ class Arena : public OrtAllocator {
   const Plan* plan_ = nullptr;
   std::size_t next_ = 0;
   std::uint64_t missed_ = 0;
-  std::uint64_t lent_ = 0;  // blocks of the arena that are in use
+  std::map<std::uint64_t, std::uint64_t> lent_;  // offset -> end of every block that is in use
   std::byte* base_ = nullptr;
   std::uint64_t height_ = 0;
 };

@@ -7,9 +7,10 @@ The exact search for what is left between the two is not part of this module.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from lowtide.errors import LowtideError
+from lowtide.errors import InstanceError, LowtideError
 from lowtide.solvers import _native
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
@@ -89,6 +90,7 @@ def pack(
         the limit struck; else `feasible` (the best layout found, which may exceed the capacity).
 
     Raises:
+        InstanceError: too many pairs of blocks live together (over 2^26).
         LowtideError: the time limit is negative, or the checker refutes the layout (a bug).
     """
     begin, begin_cpu = time.perf_counter(), time.process_time()
@@ -116,10 +118,7 @@ def pack(
         return finish(Status.INFEASIBLE, None, None, "bound")
     if _fixed_overlap(problem):
         return finish(Status.INFEASIBLE, None, None, "fixed offsets")
-    packer = _native.Packer(
-        [(b.lower, b.upper, b.size, -1 if b.offset is None else b.offset) for b in problem.blocks],
-        problem.alignment,
-    )
+    packer = _packer(problem)
     near = packer.neighbours()
     found: list[tuple[int, list[int], str, list[int], bool]] = []
 
@@ -148,7 +147,7 @@ def pack(
             break
         _, _, start_method, order, best_fit = found[turn % min(3, len(found))]
         new, new_offsets, struck, _ = packer.search(
-            order, best_fit, target, seed * _ROUNDS + turn, left(), round_work
+            order, best_fit, target, (seed * _ROUNDS + turn) % 2**64, left(), round_work
         )
         if new < height:
             height, offsets, method = new, new_offsets, f"local search from {start_method}"
@@ -157,17 +156,31 @@ def pack(
     return finish(Status.TIME_LIMIT if struck else Status.FEASIBLE, height, offsets, method)
 
 
+def _packer(problem: AllocationProblem) -> _native.Packer:
+    blocks = [
+        (b.lower, b.upper, b.size, -1 if b.offset is None else b.offset) for b in problem.blocks
+    ]
+    try:
+        return _native.Packer(blocks, problem.alignment)
+    except ValueError as error:  # all else was refused by the problem itself
+        raise InstanceError(f"too large to pack: {error}") from error
+
+
 def _fixed_overlap(problem: AllocationProblem) -> bool:
     """Whether two fixed blocks overlap in time and address, so that there is no layout."""
-    fixed = sorted(
-        (b.offset, b.size, b.lower, b.upper)
-        for b in problem.blocks
-        if b.offset is not None and b.size
-    )
-    for index, (offset, size, lower, upper) in enumerate(fixed):
-        for other_offset, _, other_lower, other_upper in fixed[index + 1 :]:
-            if other_offset >= offset + size:
-                break
-            if other_lower < upper and lower < other_upper:
-                return True
+    events: list[tuple[int, int, int, int]] = []  # time, 0 for an end (first) or 1, offset, end
+    for b in problem.blocks:
+        if b.offset is not None and b.size:
+            events.append((b.lower, 1, b.offset, b.offset + b.size))
+            events.append((b.upper, 0, b.offset, b.offset + b.size))
+    events.sort()
+    living: list[tuple[int, int]] = []  # disjoint, ascending
+    for _, begins, offset, end in events:
+        at = bisect_left(living, (offset, end))
+        if not begins:
+            living.pop(at)
+        elif (at and living[at - 1][1] > offset) or (at < len(living) and living[at][0] < end):
+            return True
+        else:
+            living.insert(at, (offset, end))
     return False

@@ -36,7 +36,8 @@ class AllocationProblem:
 
     Raises:
         InstanceError: an empty or negative lifetime, a negative size, a repeated id, a fixed offset
-            that is negative or misaligned, an alignment below 1, sizes that sum above 2^60.
+            that is negative or misaligned, an alignment below 1 or above 2^60, sizes
+            that sum above 2^60.
     """
 
     blocks: tuple[Block, ...]
@@ -46,6 +47,8 @@ class AllocationProblem:
     def __post_init__(self) -> None:
         if self.alignment < 1:
             raise InstanceError(f"the alignment must be at least 1, not {self.alignment}")
+        if self.alignment > MAX_BYTES:
+            raise InstanceError(f"the alignment {self.alignment} is over 2^60")
         seen: set[str] = set()
         total = 0
         for block in self.blocks:

@@ -21,10 +21,12 @@ from typing import NamedTuple
 
 from lowtide.errors import InstanceError
 
-__all__ = ["MAX_BYTES", "Buffer", "InPlace", "ScheduleProblem"]
+__all__ = ["MAX_BYTES", "MAX_NODES", "Buffer", "InPlace", "ScheduleProblem"]
 
 # No sum of sizes may exceed this, so that 64-bit arithmetic in the native core cannot overflow.
 MAX_BYTES = 1 << 60
+# What 32-bit indices and ordinary memory hold with ease.
+MAX_NODES = 1 << 24
 
 
 class Buffer(NamedTuple):
@@ -65,7 +67,8 @@ class ScheduleProblem:
         outputs_live_to_end: outputs stay to the end; else they go after their last consumer.
 
     Raises:
-        InstanceError: an index out of range, a negative size, sizes that sum above 2^60, a cycle.
+        InstanceError: an index out of range, a negative size, sizes that sum above 2^60, more
+            than 2^24 nodes, a cycle.
     """
 
     num_nodes: int
@@ -80,6 +83,8 @@ class ScheduleProblem:
         n = self.num_nodes
         if n < 0:
             raise InstanceError(f"the number of nodes is negative: {n}")
+        if n > MAX_NODES:
+            raise InstanceError(f"{n} nodes are more than 2^24")
         total = 0
         for index, buffer in enumerate(self.buffers):
             if buffer.size < 0:

@@ -56,6 +56,44 @@ def dynamic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def branching(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two branches that allocate the same sizes in the same sequence; one holds `a` for longer."""
+    kind, shape = onnx.TensorProto.FLOAT, [1000]
+
+    def branch(name: str, last: str) -> onnx.GraphProto:
+        nodes = [
+            helper.make_node("Abs", ["x"], [f"{name}_a"]),
+            helper.make_node("Sign", [f"{name}_a"], [f"{name}_b"]),
+            helper.make_node("Neg", [f"{name}_b"], [f"{name}_c"]),
+            helper.make_node("Add", [f"{name}_c", f"{name}_{last}"], [f"{name}_y"]),
+        ]
+        result = helper.make_tensor_value_info(f"{name}_y", kind, shape)
+        return helper.make_graph(nodes, name, [], [result])
+
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                "If",
+                ["early"],
+                ["y"],
+                then_branch=branch("early", "c"),
+                else_branch=branch("late", "a"),
+            )
+        ],
+        "branching",
+        [
+            helper.make_tensor_value_info("early", onnx.TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", kind, shape),
+        ],
+        [helper.make_tensor_value_info("y", kind, shape)],
+    )
+    path = tmp_path_factory.mktemp("arena") / "branching.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
 def image(seed: int, side: int = 64) -> Array:
     return np.random.default_rng(seed).standard_normal((1, 3, side, side)).astype(np.float32)
 
@@ -103,6 +141,16 @@ def test_a_stale_plan_costs_memory_not_correctness(dynamic: Path) -> None:
         assert np.array_equal(cast("Array", outputs[1]), -2 * large)
     assert plan.misses >= 3
     assert plan.handle is None
+
+
+def test_a_block_that_lives_longer_than_planned_is_not_overwritten(branching: Path) -> None:
+    session = ArenaSession(branching, options("none", order="file", threads=1))
+    x = np.full(1000, 3.0, np.float32)
+    for early, value in ((True, -2.0), (False, 2.0), (True, -2.0), (False, 2.0)):
+        (y,) = session.run(None, {"early": np.array(early), "x": x})
+        assert np.array_equal(cast("Array", y), np.full_like(x, value))
+    ((_, plan),) = session._plans.items()
+    assert plan.misses == 2
 
 
 def test_threads_take_turns(network: Path) -> None:

@@ -7,6 +7,12 @@
 
 namespace lowtide::allocation {
 
+namespace {
+
+constexpr std::size_t kMostPairs = std::size_t{1} << 26;  // some 1 GB of neighbours
+
+}  // namespace
+
 Packer::Packer(std::vector<Block> blocks, Offset alignment)
     : blocks_(std::move(blocks)), alignment_(alignment), neighbours_(blocks_.size()) {
   constexpr Offset kMost = Offset{1} << 60;
@@ -27,9 +33,12 @@ Packer::Packer(std::vector<Block> blocks, Offset alignment)
     return blocks_[x].lower != blocks_[y].lower ? blocks_[x].lower < blocks_[y].lower : x < y;
   });
   std::vector<Id> alive;
+  std::size_t pairs = 0;
   for (Id b : order) {
     if (blocks_[b].size == 0) continue;
     std::erase_if(alive, [&](Id a) { return blocks_[a].upper <= blocks_[b].lower; });
+    pairs += alive.size();
+    if (pairs > kMostPairs) throw std::length_error("over 2^26 pairs of buffers live together");
     for (Id a : alive) {
       neighbours_[a].push_back(b);
       neighbours_[b].push_back(a);
@@ -95,7 +104,7 @@ Layout Packer::search(std::vector<Id>& order, bool best_fit, Offset target, std:
   std::vector<std::size_t> position(order.size());
   std::vector<Id> top;
   std::uint64_t stale = 0;
-  while (best.height > target && !control.stopped()) {
+  while (best.height > target && !control.spend(1)) {
     top.clear();
     for (std::size_t b = 0; b < blocks_.size(); ++b) {
       if (blocks_[b].fixed < 0 && now.offsets[b] + blocks_[b].size == now.height) {

@@ -9,6 +9,7 @@
 #include "control.hpp"
 #include "schedule/min_cut.hpp"
 #include "schedule/problem.hpp"
+#include "schedule/serenity.hpp"
 #include "schedule/solver.hpp"
 
 namespace lowtide::bindings {
@@ -45,6 +46,34 @@ ScheduleOutcome solve(
   return {solver.order(),        solver.peak(),     solver.bound(),     solver.method(),
           solver.bound_method(), control.stopped(), hook.interrupted(), solver.states(),
           solver.flows(),        control.work()};
+}
+
+// SERENITY's, likewise; flows counts its runs.
+ScheduleOutcome solve_serenity(
+    const schedule::Problem& problem,
+    const std::vector<std::pair<std::string, std::vector<schedule::Node>>>& starts, bool divide,
+    bool soft_budget, std::uint64_t step_states, std::size_t memory_bytes, double time_limit_s,
+    std::uint64_t work_limit, const nb::object& progress) {
+  schedule::Serenity solver(problem, {divide, soft_budget, step_states, memory_bytes});
+  for (const auto& [name, order] : starts) solver.offer(order, name);
+  Hook hook(
+      [&] { return progress.is_none() ? nb::none() : progress(solver.peak(), solver.bound()); });
+  lowtide::Control control(time_limit_s, work_limit, [&] { return hook(); });
+  {
+    const nb::gil_scoped_release release;
+    solver.run(control);
+  }
+  hook.rethrow();
+  return {solver.order(),
+          solver.peak(),
+          solver.bound(),
+          solver.method(),
+          solver.proves() ? "dynamic programming" : "trivial",
+          control.stopped(),
+          hook.interrupted(),
+          solver.states(),
+          solver.runs(),
+          control.work()};
 }
 
 schedule::Bytes min_cut(const schedule::Problem& problem, schedule::Node v) {
@@ -106,6 +135,10 @@ void add_schedule(nb::module_& m) {
   m.def("solve_schedule", &solve, "problem"_a, "starts"_a, "techniques"_a, "time_limit_s"_a,
         "work_limit"_a, "progress"_a.none(),
         "Solve until proven, or stopped by a limit, Ctrl-C, or True from `progress`.");
+  m.def("solve_serenity", &solve_serenity, "problem"_a, "starts"_a, nb::kw_only(), "divide"_a,
+        "soft_budget"_a, "step_states"_a, "memory_bytes"_a, "time_limit_s"_a, "work_limit"_a,
+        "progress"_a.none(),
+        "SERENITY's dynamic programming, divide and conquer, and adaptive soft budgeting.");
 }
 
 }  // namespace lowtide::bindings

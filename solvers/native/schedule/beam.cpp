@@ -75,6 +75,7 @@ std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size
     wider.reserve(kept.size());
     for (const Child& child : kept) {
       State& parent = states[child.parent];
+      if (control.spend(1 + segment.place.size() / 64)) return {};
       steps.push_back({child.node, parent.trace});
       const auto trace = static_cast<std::int32_t>(steps.size()) - 1;
       // The last child takes its parent's walk over.

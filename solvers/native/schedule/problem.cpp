@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
+#include <set>
 #include <stdexcept>
 #include <string>
 
@@ -25,6 +26,7 @@ void sort_distinct(std::vector<Node>& nodes) {
 
 Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
   require(d.num_nodes >= 0, "the number of nodes is negative");
+  require(d.num_nodes <= kMostNodes, "more than 2^24 nodes");
   const auto n = static_cast<std::size_t>(d.num_nodes);
   const std::size_t count = d.sizes.size();
   require(d.producers.size() == count && d.consumers.size() == count && d.outputs.size() == count,
@@ -80,6 +82,9 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
     sort_distinct(predecessors_[v]);
     for (Node p : predecessors_[v]) successors_[p].push_back(static_cast<Node>(v));
   }
+  least_work_ = work_;
+  std::vector<std::uint8_t> lowered(buffers_.size(), 0);
+  std::set<std::pair<Index, Index>> known;  // a repeated candidate never matches again
   for (const auto& [node, output, input] : d.in_place) {
     require(is_node(node) && output >= 0 && static_cast<std::size_t>(output) < count &&
                 input >= 0 && static_cast<std::size_t>(input) < count,
@@ -91,7 +96,10 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
     const std::vector<Node>& readers = buffers_[i].consumers;
     require(std::binary_search(readers.begin(), readers.end(), node),
             "an in-place candidate's node does not read its input");
+    if (!known.emplace(o, i).second) continue;
     overwrites_[node].push_back({o, i, buffers_[o].size});
+    if (lowered[o] == 0) least_work_[node] -= buffers_[o].size;
+    lowered[o] = 1;
     has_overwrites_ = true;
     for (Node c : readers) {
       if (c != node) shared_[c] = 1;

@@ -24,6 +24,7 @@ using Node = std::int32_t;
 using Index = std::int32_t;  // of a buffer
 
 inline constexpr Bytes kInfinity = Bytes{1} << 62;
+inline constexpr Node kMostNodes = Node{1} << 24;
 
 struct Buffer {
   Bytes size;
@@ -64,7 +65,8 @@ struct Description {
 
 class Problem {
  public:
-  // Throws std::invalid_argument on an index out of range, a negative size or a cycle.
+  // Throws std::invalid_argument on an index out of range, a negative size, sizes that sum above
+  // kInfinity / 4, more than kMostNodes, or a cycle.
   explicit Problem(const Description& description);
 
   Node num_nodes() const { return num_nodes_; }
@@ -75,6 +77,8 @@ class Problem {
   std::span<const Overwrite> overwrites(Node v) const { return overwrites_[v]; }
   Bytes work(Node v) const { return work_[v]; }  // out(v) + workspace(v)
   Bytes kept(Node v) const { return kept_[v]; }  // the part of out(v) that outlives v
+  // work(v) less all results that may be written over an operand, each counted once: not negative.
+  Bytes least_work(Node v) const { return least_work_[v]; }
   std::span<const Index> makes(Node v) const { return makes_[v]; }
   bool shared(Node v) const { return shared_[v]; }  // reads what another node may overwrite
   bool has_overwrites() const { return has_overwrites_; }
@@ -104,7 +108,7 @@ class Problem {
   std::vector<std::vector<Node>> predecessors_, successors_;
   std::vector<std::vector<Index>> reads_, makes_;
   std::vector<std::vector<Overwrite>> overwrites_;
-  std::vector<Bytes> work_, kept_;
+  std::vector<Bytes> work_, kept_, least_work_;
   std::vector<std::uint8_t> shared_;
   std::vector<Node> topological_order_;
   bool has_overwrites_ = false;

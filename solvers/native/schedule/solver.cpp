@@ -15,6 +15,10 @@ namespace {
 constexpr std::uint64_t kFirstSlice = 400;  // states of a search in the first round
 constexpr std::uint64_t kSqueezeSlice = 400;
 constexpr std::size_t kMostCuts = 60;
+// Flows of a pass over a part's steps times the nodes of the problem, in the first round.
+constexpr std::size_t kFlowNodes = std::size_t{1} << 23;
+// Width of a beam times the nodes of a problem, of which every state keeps some 12 bytes.
+constexpr std::size_t kBeamNodes = std::size_t{1} << 24;
 
 }  // namespace
 
@@ -25,16 +29,20 @@ Solver::Solver(const Problem& problem, const Techniques& techniques)
     ranges.assign(1, {0, static_cast<std::size_t>(problem.num_nodes())});
   }
   const std::vector<Node>& order = problem.topological_order();
-  const std::vector<Bytes> transients = problem.transients(order);
+  flowed_.assign(problem.num_nodes(), 0);
+  const Segment whole = problem.whole();
+  Walk<true> walk(problem, whole);
   floor_ = problem.start_bytes();
   for (const auto& [begin, end] : ranges) {
-    Part part{begin, end, {order.begin() + begin, order.begin() + end}, 0, 0};
-    for (std::size_t k = begin; k < end; ++k) {
-      part.upper = std::max(part.upper, transients[k]);
-      Bytes least = problem.work(order[k]);
-      for (const Overwrite& o : problem.overwrites(order[k])) least -= o.size;
-      part.lower = std::max(part.lower, least);
+    // Every order passes through the part's ends.  A transient is at least mem before the step, for
+    // no more is saved than made, and after it, for no more is saved than dies.
+    Part part{begin, end, {order.begin() + begin, order.begin() + end}, 0, walk.mem()};
+    for (Node v : part.order) {
+      part.upper = std::max(part.upper, walk.look(v).transient);
+      walk.step(v);
+      part.lower = std::max(part.lower, problem.least_work(v));
     }
+    part.lower = std::max(part.lower, walk.mem());
     if (end - begin == 1) part.lower = part.upper;  // a cut node runs at one ideal in every order
     if (part.lower > floor_) {
       floor_ = part.lower;
@@ -124,13 +132,20 @@ std::vector<std::size_t> Solver::by_falling(const std::vector<Bytes>& transients
 }
 
 void Solver::bound_part(Part& part, const Segment& segment, Control& control) {
+  std::size_t left = std::max<std::size_t>(kFlowNodes / segment.place.size(), 64)
+                     << (2 * std::min<std::size_t>(part.round, 8));
   const std::vector<Bytes> transients = transients_of(segment, part.order);
   std::vector<std::size_t> steps = by_falling(transients);
   // LB(v) is at most v's transient here, so what is at or below the floor cannot raise it.
   for (std::size_t k : steps) {
-    if (transients[k] <= floor_ || control.stopped()) break;
+    const Node v = part.order[k];
+    if (transients[k] <= floor_ || left == 0) break;
+    if (flowed_[v] != 0) continue;
+    if (control.spend(segment.place.size() / 8)) break;
+    --left;
     ++flows_;
-    raise(part, min_cut(problem_, segment, part.order[k], control).bound, "min-cut");
+    flowed_[v] = 1;
+    raise(part, min_cut(problem_, segment, v, control).bound, "min-cut");
   }
 }
 
@@ -142,8 +157,8 @@ void Solver::reorder_part(Part& part, const Segment& segment, Control& control) 
   steps.resize(std::min(steps.size(), kMostCuts));
   std::vector<std::vector<Node>> sets;
   for (std::size_t k : steps) {
-    if (control.stopped()) return;
     if (transients[k] < floor_ - floor_ / 200) break;
+    if (control.spend(segment.place.size() / 8)) return;
     ++flows_;
     Cut cut = min_cut(problem_, segment, part.order[k], control);
     if (cut.bound < floor_ - floor_ / 200) continue;
@@ -311,10 +326,13 @@ void Solver::run(Control& control) {
   while (Part* part = worst()) {
     if (control.stopped()) return;
     const Segment segment = segment_of(*part);
+    if (techniques_.min_cut) bound_part(*part, segment, control);
     search_part(*part, segment, control);
     const Bytes before = part->upper;
     if (techniques_.beam && is_open(*part) && part->round <= 2) {
-      const std::size_t width = std::size_t{8} << (3 * part->round);
+      const std::size_t most = kBeamNodes / segment.place.size();
+      const std::size_t width =
+          std::clamp<std::size_t>(most, 1, std::size_t{8} << (3 * part->round));
       accept(*part, beam(problem_, segment, width, floor_, part->upper, control), "beam");
     }
     if (techniques_.reorder && is_open(*part) && (part->round == 0 || part->upper < before)) {

@@ -69,7 +69,8 @@ class Solver {
   const Problem& problem_;
   Techniques techniques_;
   std::vector<Part> parts_;
-  Bytes floor_ = 0;  // the greatest lower bound of the parts
+  std::vector<std::uint8_t> flowed_;  // per node: its min-cut bound is part of its part's
+  Bytes floor_ = 0;                   // the greatest lower bound of the parts
   std::string method_, bound_method_ = "trivial";
   std::uint64_t states_ = 0, flows_ = 0;
 };

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lowtide.cli.progress import show
-from lowtide.errors import LowtideError
 from lowtide.solvers.status import Status
 from lowtide.units import parse_bytes, parse_seconds
-
-if TYPE_CHECKING:
-    from lowtide.solvers.allocation.problem import AllocationSolution
 
 __all__ = ["allocate", "schedule"]
 
@@ -22,7 +18,7 @@ TimeLimit = Annotated[str, typer.Option(help="30s, 500ms, 2m.", metavar="DURATIO
 Seed = Annotated[int, typer.Option(help="For everything random.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print the solution as JSON.")]
 
-# Exit codes by status, where the instance asks for a limit that was not met.
+# Exit codes: no layout exists, or none was found that is within the capacity.
 _INFEASIBLE, _NOT_MET = 3, 4
 
 
@@ -66,7 +62,10 @@ def schedule(
         )
         return
     print(f"status       {solution.status}: {solution.status.message}")
-    print(f"peak         {solution.peak_bytes:,} bytes ({solution.method})")
+    if solution.peak_bytes is None:
+        print("no order")
+    else:
+        print(f"peak         {solution.peak_bytes:,} bytes ({solution.method})")
     print(f"lower bound  {solution.lower_bound_bytes:,} bytes ({solution.bound_method})")
     print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
 
@@ -113,14 +112,7 @@ def allocate(
         print(f"height       {solution.height:,}" if solution.height is not None else "no layout")
         print(f"lower bound  {solution.lower_bound:,}")
         print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
-    if limit is not None:
-        _exit_for_capacity(solution, limit)
-
-
-def _exit_for_capacity(solution: AllocationSolution, capacity: int) -> None:
     if solution.status is Status.INFEASIBLE:
         raise typer.Exit(_INFEASIBLE)
-    if solution.height is None or solution.height > capacity:
+    if limit is not None and (solution.height is None or solution.height > limit):
         raise typer.Exit(_NOT_MET)
-    if solution.lower_bound > solution.height:
-        raise LowtideError("the lower bound exceeds a height that is reached")
