@@ -43,6 +43,7 @@ class ExactOptions:
         cut_nodes: solve apart what lies between nodes that are comparable with every other node.
         beam: beam search for incumbents.
         deduce: search with the precedence that all orders within the budget have in common.
+        guards: in these searches, prune states by minimum cuts.
         heuristics: start from named orders; else from Kahn's alone.
         visited_bytes: memory for the states visited by one search.
         work_limit: stop after about this many looks at a node; unlike a time limit, repeatable.
@@ -57,6 +58,7 @@ class ExactOptions:
     cut_nodes: bool = True
     beam: bool = True
     deduce: bool = True
+    guards: bool = True
     heuristics: bool = True
     visited_bytes: int = 1 << 28
     work_limit: int | None = None
@@ -130,6 +132,7 @@ def schedule(
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
         deduce=opts.deduce,
+        guards=opts.guards,
         visited_bytes=opts.visited_bytes,
     )
     hook = stopping_hook(progress)

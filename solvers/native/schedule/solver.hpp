@@ -24,6 +24,7 @@ struct Techniques {
   bool cut_nodes = true;
   bool beam = true;
   bool deduce = true;
+  bool guards = true;  // in searches with deduced precedence
   std::size_t visited_bytes = std::size_t{1} << 28;
 };
 
