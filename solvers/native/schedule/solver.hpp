@@ -1,8 +1,9 @@
-// The driver: cut nodes, incumbents, the min-cut bound, reordering around the min cuts, then
-// decision searches in slices that are counted in states, so that a run is repeatable unless the
-// clock ends it.
+// The driver: cut nodes, incumbents, the min-cut bound, reordering around the min cuts, then beams
+// and decision searches, with and without deduced precedence, in slices that are counted in states,
+// so that a run is repeatable unless the clock ends it.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct Techniques {
   bool windows = true;
   bool cut_nodes = true;
   bool beam = true;
+  bool deduce = true;
+  bool guards = true;  // in searches with deduced precedence
   std::size_t visited_bytes = std::size_t{1} << 28;
 };
 
@@ -51,6 +54,9 @@ class Solver {
     std::vector<Node> order;
     Bytes upper, lower;
     std::size_t round = 0;
+    // The problem with the precedence deduced at a budget, and up to where that holds.
+    Bytes budget = -1, holds_below = 0;
+    std::shared_ptr<const Problem> deduced = nullptr;
   };
 
   bool is_open(const Part& part) const { return part.upper > floor_; }
@@ -64,6 +70,9 @@ class Solver {
                Control& control);
   void polish_part(Part& part, const Segment& segment, std::uint64_t slice, Control& control);
   static std::vector<std::size_t> by_falling(const std::vector<Bytes>& transients);
+  bool deduce_part(Part& part, const Segment& segment, Bytes budget, Control& control);
+  void search_deduced(Part& part, const Segment& segment, Control& control);
+  void beam_part(Part& part, const Segment& segment, Control& control);
   void search_part(Part& part, const Segment& segment, Control& control);
 
   const Problem& problem_;
