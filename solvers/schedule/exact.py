@@ -1,10 +1,10 @@
 """The exact scheduler: heuristic orders, then the native search, until the peak meets a bound.
 
 Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a
-budgeted depth-first search over ideals with one-step commits; where these are not enough, precedence
-that all orders within a budget have in common, and states pruned by minimum cuts.  The arguments,
-in-place reuse included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the core in plain
-Python.
+budgeted depth-first search over ideals with one-step commits; where these are not enough,
+precedence that all orders within a budget have in common, and states pruned by minimum cuts.  The
+arguments, in-place reuse included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the
+core in plain Python.
 """
 
 from __future__ import annotations
