@@ -27,6 +27,7 @@ from lowtide.solvers import _native
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check as check_allocation
 from lowtide.solvers.allocation.pack import pack
+from lowtide.solvers.allocation.packer import native_packer
 from lowtide.solvers.schedule.check import peak_of
 from lowtide.solvers.schedule.exact import ExactOptions, native_problem, schedule
 from lowtide.solvers.schedule.instance import ScheduleInstance, parse_instance, to_json
@@ -94,7 +95,7 @@ def _cut() -> AllocationProblem:
 
 @cache
 def _packer() -> _native.Packer:
-    return _native.Packer([(b.lower, b.upper, b.size, -1) for b in _cut().blocks], 1)
+    return native_packer(_cut())
 
 
 @cache
@@ -103,8 +104,7 @@ def _layout() -> AllocationSolution:
 
 
 def _first_fit() -> int:
-    blocks = [(b.lower, b.upper, b.size, -1) for b in _cut().blocks]
-    return _native.Packer(blocks, 1).place(range(len(blocks)), False)[0]
+    return native_packer(_cut()).place(range(len(_cut().blocks)), False)[0]
 
 
 def _by_size() -> list[int]:

@@ -104,11 +104,25 @@ def solve_serenity(
 class Packer:
     """Blocks to pack, with their overlaps in time."""
 
-    def __init__(self, blocks: Sequence[tuple[int, int, int, int]], alignment: int) -> None:
-        """Blocks are (lower, upper, size, fixed offset or -1)."""
+    def __init__(
+        self,
+        blocks: Sequence[tuple[int, int, int, int, int]],
+        gaps: Sequence[tuple[int, int, int]],
+        shares: Sequence[tuple[int, int]],
+    ) -> None:
+        """Blocks are (lower, upper, size, fixed offset or -1, alignment).
+
+        Gaps are (block, lower, upper), ascending for each block; shares are pairs of blocks.
+        """
 
     def neighbours(self) -> list[list[int]]:
-        """The blocks alive together with each block."""
+        """The blocks that each block meets in time."""
+
+    def loads(self) -> list[tuple[int, int]]:
+        """For each block, the number of blocks it meets and the sum of their sizes."""
+
+    def fixed_clash(self) -> bool:
+        """Whether two fixed blocks overlap."""
 
     def place(self, order: Sequence[int], best_fit: bool) -> tuple[int, list[int]]:
         """The height and the offsets of an order."""

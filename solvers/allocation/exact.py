@@ -2,26 +2,33 @@
 
 Branch on a buffer: all that meet it lie above it, or one of them lies below it. Refute by the loads
 of moments over the buffers' lowest offsets. Trace every refutation to the branches behind it.
-The argument is in `solvers/native/allocation/search.hpp`.
+The argument is in `solvers/native/allocation/search.hpp`. Blocks that may share an offset are
+merged before the search: in every way if there are few (`merges.py`); with many such pairs only a
+height at the load bound is proven.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lowtide.errors import LowtideError
 from lowtide.solvers import _native
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
+from lowtide.solvers.allocation.merges import groupings, item_of
+from lowtide.solvers.allocation.pack import pack
 from lowtide.solvers.allocation.problem import AllocationSolution
 from lowtide.solvers.progress import stopping
+from lowtide.solvers.schedule.problem import MAX_BYTES
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from lowtide.solvers.allocation.merges import Groups
     from lowtide.solvers.allocation.problem import AllocationProblem
 
 __all__ = ["ExactAllocationOptions", "allocate"]
@@ -75,62 +82,111 @@ def allocate(
         Ctrl-C ended it, with the best layout so far or none.
 
     Raises:
-        LowtideError: the time limit is negative, a start is no layout, more buffers are alive
-            together than fit in memory, or the checker refutes the result (a bug).
+        InstanceError: even a greedy layout would take too much memory.
+        LowtideError: the time limit is negative, a start is no layout, or the checker refutes the
+            result (a bug).
     """
     begin, begin_cpu = time.perf_counter(), time.process_time()
     opts = options or ExactAllocationOptions()
     if time_limit_s is not None and not time_limit_s >= 0:
         raise LowtideError(f"the time limit must not be negative, got {time_limit_s}")
-    for offsets in start:
-        height = max((o + b.size for o, b in zip(offsets, problem.blocks, strict=False)), default=0)
-        check(problem, AllocationSolution(Status.FEASIBLE, height, 0, offsets))
-    native = _native.Allocation(
-        [
-            (
-                [(b.lower, b.upper, b.size)],
-                problem.alignment,
-                -1 if b.offset is None else b.offset,
-            )
-            for b in problem.blocks
-        ]
+    bound = lower_bound(problem)
+    enough = -1 if problem.capacity is None else min(problem.capacity, MAX_BYTES)
+    techniques = _native.AllocationTechniques(
+        wait_bound=opts.wait_bound,
+        release=opts.release,
+        twins=opts.twins,
+        backjump=opts.backjump,
     )
     hook = stopping(progress)
-    outcome = _native.solve_allocation(
-        native,
-        [(f"start {index}", list(offsets)) for index, offsets in enumerate(start)],
-        _native.AllocationTechniques(
-            wait_bound=opts.wait_bound,
-            release=opts.release,
-            twins=opts.twins,
-            backjump=opts.backjump,
-        ),
-        seed,
-        -1 if problem.capacity is None else problem.capacity,
-        -1.0 if time_limit_s is None else max(0.0, time_limit_s - (time.perf_counter() - begin)),
-        opts.work_limit or 0,
-        hook,
-    )
-    bound = max(outcome.bound, lower_bound(problem))
-    found = outcome.offsets is not None
-    if hook is not None and found:
-        hook(outcome.height, bound)
-    fits = problem.capacity is not None and found and outcome.height <= problem.capacity
-    tired = opts.work_limit is not None and outcome.work >= opts.work_limit
-    if native.contradictory or (problem.capacity is not None and bound > problem.capacity):
-        status, found = Status.INFEASIBLE, False
-    elif found and outcome.height == bound:
+    choices, complete = groupings(problem)
+    best = _Best(problem, bound, start)
+    bounds: list[int] = []
+    work = 0
+    for groups in choices:
+        try:
+            native = _native.Allocation([item_of(problem, group) for group in groups])
+        except ValueError:  # more pairs live together than fit in memory: a greedy layout at least
+            return pack(problem, time_limit_s=time_limit_s, seed=seed)
+        limit = -1.0
+        if time_limit_s is not None:
+            limit = max(0.0, time_limit_s - (time.perf_counter() - begin))
+        allowance = 0 if opts.work_limit is None else max(1, opts.work_limit - work)
+        outcome = _native.solve_allocation(
+            native, best.starts(groups), techniques, seed, enough, limit, allowance, hook
+        )
+        work += outcome.work
+        bounds.append(outcome.bound)
+        if outcome.offsets is not None:
+            best.take(groups, outcome.offsets, outcome.height, outcome.method)
+            if hook is not None and best.height is not None:
+                hook(best.height, bound)
+        if outcome.interrupted or best.height == bound:
+            break
+        if best.height is not None and best.height <= enough:
+            break
+    if complete and len(bounds) == len(choices):
+        bound = max(bound, min(bounds))
+    fits = best.height is not None and best.height <= enough
+    tired = opts.work_limit is not None and work >= opts.work_limit
+    if bound > MAX_BYTES or 0 <= enough < bound:
+        status = Status.INFEASIBLE
+        bound = lower_bound(problem) if bound > MAX_BYTES else bound  # no height at all will do
+        best.drop()
+    elif best.height == bound:
         status = Status.OPTIMAL
+    elif fits or tired or not complete:
+        status = Status.FEASIBLE
     else:
-        status = Status.FEASIBLE if fits or tired else Status.TIME_LIMIT
+        status = Status.TIME_LIMIT
     solution = AllocationSolution(
         status=status,
-        height=outcome.height if found else None,
+        height=best.height,
         lower_bound=bound,
-        offsets=tuple(outcome.offsets) if found and outcome.offsets is not None else None,
-        method=outcome.method,
+        offsets=best.offsets,
+        method=best.method,
         seconds=time.perf_counter() - begin,
         cpu_seconds=time.process_time() - begin_cpu,
     )
     check(problem, solution)
     return solution
+
+
+class _Best:
+    """The lowest layout so far."""
+
+    def __init__(
+        self, problem: AllocationProblem, bound: int, start: Sequence[tuple[int, ...]]
+    ) -> None:
+        self.problem = problem
+        self.offsets: tuple[int, ...] | None = None
+        self.height: int | None = None
+        self.method = ""
+        for index, offsets in enumerate(start):
+            height = max(
+                (o + b.size for o, b in zip(offsets, problem.blocks, strict=False)), default=0
+            )
+            check(problem, AllocationSolution(Status.FEASIBLE, height, min(bound, height), offsets))
+            if self.height is None or height < self.height:
+                self.offsets, self.height, self.method = tuple(offsets), height, f"start {index}"
+
+    def starts(self, groups: Groups) -> list[tuple[str, list[int]]]:
+        """The layout in the form of the native core, where it has these groups and no others."""
+        if self.offsets is None or any(len(group) > 1 for group in groups) or self.problem.shares:
+            return []
+        return [(self.method, list(self.offsets))]
+
+    def take(self, groups: Groups, offsets: Sequence[int], height: int, method: str) -> None:
+        if self.height is not None and self.height <= height:
+            return
+        placed = dict(zip(chain(*groups), _spread(groups, offsets), strict=True))
+        self.offsets = tuple(placed[k] for k in range(len(self.problem.blocks)))
+        self.height, self.method = height, method
+
+    def drop(self) -> None:
+        self.offsets = self.height = None
+
+
+def _spread(groups: Groups, offsets: Sequence[int]) -> Iterator[int]:
+    for group, offset in zip(groups, offsets, strict=True):
+        yield from (offset for _ in group)

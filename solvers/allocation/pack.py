@@ -7,14 +7,14 @@ The exact search for what is left between the two is not part of this module.
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from lowtide.errors import InstanceError, LowtideError
-from lowtide.solvers import _native
+from lowtide.errors import LowtideError
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
+from lowtide.solvers.allocation.packer import native_packer
 from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution
+from lowtide.solvers.schedule.problem import MAX_BYTES
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
@@ -28,39 +28,40 @@ _ROUND_WORK = 4_000_000
 _ROUNDS = 6
 
 
-def _by_size(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+# The number of blocks that each block meets, and the sum of their sizes.
+_Loads: TypeAlias = "Sequence[tuple[int, int]]"
+
+
+def _by_size(problem: AllocationProblem, loads: _Loads) -> list[tuple[int, ...]]:
     return [(-b.size, b.lower - b.upper, b.lower) for b in problem.blocks]
 
 
-def _by_lifetime(
-    problem: AllocationProblem, near: Sequence[Sequence[int]]
-) -> list[tuple[int, ...]]:
+def _by_lifetime(problem: AllocationProblem, loads: _Loads) -> list[tuple[int, ...]]:
     return [(b.lower - b.upper, -b.size, b.lower) for b in problem.blocks]
 
 
-def _by_area(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+def _by_area(problem: AllocationProblem, loads: _Loads) -> list[tuple[int, ...]]:
     return [(-b.size * (b.upper - b.lower), -b.size, b.lower) for b in problem.blocks]
 
 
-def _by_start(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+def _by_start(problem: AllocationProblem, loads: _Loads) -> list[tuple[int, ...]]:
     return [(b.lower, -b.size, -b.upper) for b in problem.blocks]
 
 
-def _by_degree(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    return [(-len(n), -b.size, b.lower) for b, n in zip(problem.blocks, near, strict=True)]
+def _by_degree(problem: AllocationProblem, loads: _Loads) -> list[tuple[int, ...]]:
+    return [(-n, -b.size, b.lower) for b, (n, _) in zip(problem.blocks, loads, strict=True)]
 
 
-def _by_load(problem: AllocationProblem, near: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    sizes = [b.size for b in problem.blocks]
+def _by_load(problem: AllocationProblem, loads: _Loads) -> list[tuple[int, ...]]:
     return [
-        (-sum(sizes[k] for k in n) - b.size, -b.size, b.lower)
-        for b, n in zip(problem.blocks, near, strict=True)
+        (-load - b.size, -b.size, b.lower)
+        for b, (_, load) in zip(problem.blocks, loads, strict=True)
     ]
 
 
 # Each gives one sort key per block. `size` with best fit is TFLite's greedy by size.
 PACKING_ORDERS: dict[
-    str, Callable[[AllocationProblem, Sequence[Sequence[int]]], list[tuple[int, ...]]]
+    str, Callable[[AllocationProblem, Sequence[tuple[int, int]]], list[tuple[int, ...]]]
 ] = {
     "size": _by_size,
     "lifetime": _by_lifetime,
@@ -97,7 +98,7 @@ def pack(
     if time_limit_s is not None and not time_limit_s >= 0:
         raise LowtideError(f"the time limit must not be negative, got {time_limit_s}")
     bound = lower_bound(problem)
-    target = bound if problem.capacity is None else max(bound, problem.capacity)
+    target = bound if problem.capacity is None else max(bound, min(problem.capacity, MAX_BYTES))
 
     def finish(
         status: Status, height: int | None, offsets: Sequence[int] | None, method: str
@@ -116,10 +117,10 @@ def pack(
 
     if problem.capacity is not None and bound > problem.capacity:
         return finish(Status.INFEASIBLE, None, None, "bound")
-    if _fixed_overlap(problem):
+    packer = native_packer(problem)
+    if packer.fixed_clash():
         return finish(Status.INFEASIBLE, None, None, "fixed offsets")
-    packer = _packer(problem)
-    near = packer.neighbours()
+    loads = packer.loads()
     found: list[tuple[int, list[int], str, list[int], bool]] = []
 
     def left() -> float:
@@ -129,7 +130,7 @@ def pack(
 
     struck = False
     for name, keys_of in PACKING_ORDERS.items():
-        keys = keys_of(problem, near)
+        keys = keys_of(problem, loads)
         order = sorted(range(len(problem.blocks)), key=lambda k: (keys[k], k))
         for best_fit in (True, False):
             if found and (found[0][0] <= target or left() == 0.0):
@@ -140,7 +141,7 @@ def pack(
             found.append((height, offsets, f"{kind} by {name}", order, best_fit))
             found.sort(key=lambda entry: entry[0])
     height, offsets, method = found[0][:3]
-    layout_work = sum(map(len, near)) + len(near)
+    layout_work = sum(degree for degree, _ in loads) + len(loads)
     round_work = min(_ROUND_WORK, _ROUND_LAYOUTS * layout_work)
     for turn in range(_ROUNDS):
         if height <= target or struck:
@@ -154,33 +155,3 @@ def pack(
     if height == bound:
         return finish(Status.OPTIMAL, height, offsets, method)
     return finish(Status.TIME_LIMIT if struck else Status.FEASIBLE, height, offsets, method)
-
-
-def _packer(problem: AllocationProblem) -> _native.Packer:
-    blocks = [
-        (b.lower, b.upper, b.size, -1 if b.offset is None else b.offset) for b in problem.blocks
-    ]
-    try:
-        return _native.Packer(blocks, problem.alignment)
-    except ValueError as error:  # all else was refused by the problem itself
-        raise InstanceError(f"too large to pack: {error}") from error
-
-
-def _fixed_overlap(problem: AllocationProblem) -> bool:
-    """Whether two fixed blocks overlap in time and address, so that there is no layout."""
-    events: list[tuple[int, int, int, int]] = []  # time, 0 for an end (first) or 1, offset, end
-    for b in problem.blocks:
-        if b.offset is not None and b.size:
-            events.append((b.lower, 1, b.offset, b.offset + b.size))
-            events.append((b.upper, 0, b.offset, b.offset + b.size))
-    events.sort()
-    living: list[tuple[int, int]] = []  # disjoint, ascending
-    for _, begins, offset, end in events:
-        at = bisect_left(living, (offset, end))
-        if not begins:
-            living.pop(at)
-        elif (at and living[at - 1][1] > offset) or (at < len(living) and living[at][0] < end):
-            return True
-        else:
-            living.insert(at, (offset, end))
-    return False

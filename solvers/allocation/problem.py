@@ -6,11 +6,17 @@ offset                      height = the highest offset + size
   |  ├────┴┴──┬────┤        two buffers whose lifetimes meet may not overlap in address
   |  │   a    │ c  │
   +--┴--------┴----┴--- time
+
+Two relaxations: a buffer may have gaps, times inside its lifetime at which it holds nothing and
+others may use its addresses; and pairs may share, which lets both lie at the same offset although
+they meet (an operator that writes its result over its operand). A sharing pair at two different
+offsets must be disjoint like any other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 from typing import NamedTuple
 
 from lowtide.errors import InstanceError
@@ -21,34 +27,68 @@ __all__ = ["AllocationProblem", "AllocationSolution", "Block"]
 
 
 class Block(NamedTuple):
-    """A buffer to place: its identity, half-open lifetime and size; `offset` fixes its place."""
+    """A buffer to place.
+
+    Attributes:
+        id: its identity, unique in a problem.
+        lower: begin of its lifetime.
+        upper: end of its lifetime, exclusive.
+        size: bytes; an empty buffer meets no other.
+        offset: its place, where that is given.
+        gaps: half-open parts of the lifetime in which it is unused, ascending, strictly inside.
+        alignment: of its own, beside the problem's: offsets are multiples of both.
+    """
 
     id: str
     lower: int
     upper: int
     size: int
     offset: int | None = None
+    gaps: tuple[tuple[int, int], ...] = ()
+    alignment: int = 1
+
+    @property
+    def active(self) -> tuple[tuple[int, int], ...]:
+        """The lifetime without the gaps: half-open intervals, ascending, apart from each other."""
+        intervals: list[tuple[int, int]] = []
+        begin = self.lower
+        for lower, upper in self.gaps:
+            if begin < lower:  # else two gaps touch
+                intervals.append((begin, lower))
+            begin = upper
+        return (*intervals, (begin, self.upper))
 
 
 @dataclass(frozen=True, slots=True)
 class AllocationProblem:
-    """Blocks, the alignment of their offsets, and an optional capacity.
+    """Blocks, the alignment of their offsets, an optional capacity, and the pairs that may share.
+
+    Attributes:
+        blocks: what to place.
+        alignment: every offset is a multiple of it.
+        capacity: the most that the height may be; None for the least height.
+        shares: unordered pairs of indices of blocks that may lie at the same offset while both
+            are alive.
 
     Raises:
-        InstanceError: an empty or negative lifetime, a negative size, a repeated id, a fixed offset
-            that is negative or misaligned, an alignment below 1 or above 2^60, sizes
-            that sum above 2^60.
+        InstanceError: an empty or negative lifetime, a negative size, a repeated id, a gap that is
+            empty, out of order or not strictly inside the lifetime, a fixed offset that is negative
+            or misaligned, an alignment below 1 or over 2^60, a negative capacity, a pair that names
+            one block twice or none, a repeated pair, sizes that sum above 2^60.
     """
 
     blocks: tuple[Block, ...]
     alignment: int = 1
     capacity: int | None = None
+    shares: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.alignment < 1:
             raise InstanceError(f"the alignment must be at least 1, not {self.alignment}")
         if self.alignment > MAX_BYTES:
             raise InstanceError(f"the alignment {self.alignment} is over 2^60")
+        if self.capacity is not None and self.capacity < 0:
+            raise InstanceError(f"the capacity must not be negative, got {self.capacity}")
         seen: set[str] = set()
         total = 0
         for block in self.blocks:
@@ -63,14 +103,39 @@ class AllocationProblem:
                 raise InstanceError(f"buffer `{block.id}` has the negative size {block.size}")
             if abs(block.lower) > MAX_BYTES or abs(block.upper) > MAX_BYTES:
                 raise InstanceError(f"buffer `{block.id}`: its lifetime is beyond 2^60")
-            if block.offset is not None and (block.offset < 0 or block.offset % self.alignment):
+            if block.gaps:
+                _check_gaps(block)
+            if block.alignment < 1:
+                raise InstanceError(
+                    f"buffer `{block.id}`: the alignment must be at least 1, not {block.alignment}"
+                )
+            align = self.alignment_of(block)
+            if block.offset is not None and (block.offset < 0 or block.offset % align):
                 raise InstanceError(
                     f"buffer `{block.id}`: the fixed offset {block.offset} is negative or not a "
-                    f"multiple of {self.alignment}"
+                    f"multiple of {align}"
                 )
-            total += block.size + self.alignment + (block.offset or 0)
+            total += block.size + align + (block.offset or 0)
         if total > MAX_BYTES:
             raise InstanceError(f"the sizes sum to {total} bytes, over 2^60")
+        pairs: set[tuple[int, int]] = set()
+        for one, two in self.shares:
+            if not (0 <= min(one, two) < max(one, two) < len(self.blocks)):
+                raise InstanceError(
+                    f"the sharing pair ({one}, {two}) must name two of the {len(self.blocks)} "
+                    f"buffers by index"
+                )
+            pair = (min(one, two), max(one, two))
+            if pair in pairs:
+                raise InstanceError(f"the sharing pair {pair} is given twice")
+            pairs.add(pair)
+
+    def alignment_of(self, block: Block) -> int:
+        """What the block's offset is a multiple of: the least common multiple of both alignments.
+
+        An empty block, like any other, is given an aligned offset.
+        """
+        return self.alignment if block.alignment == 1 else lcm(self.alignment, block.alignment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +149,17 @@ class AllocationSolution:
     method: str = ""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+
+
+def _check_gaps(block: Block) -> None:
+    before = block.lower
+    first = True
+    for lower, upper in block.gaps:
+        if lower >= upper:
+            raise InstanceError(f"buffer `{block.id}` has the empty gap [{lower}, {upper})")
+        if lower < before or (first and lower == before) or upper >= block.upper:
+            raise InstanceError(
+                f"buffer `{block.id}`: the gap [{lower}, {upper}) is out of order or not strictly "
+                f"inside the lifetime [{block.lower}, {block.upper})"
+            )
+        before, first = upper, False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import lcm
+
 from hypothesis import strategies as st
 
 from lowtide.solvers.allocation.problem import AllocationProblem, Block
@@ -104,23 +106,43 @@ def relabelled(problem: ScheduleProblem, number: list[int]) -> ScheduleProblem:
 
 @st.composite
 def allocation_problems(
-    draw: st.DrawFn, *, max_blocks: int = 12, fixed: bool = True
+    draw: st.DrawFn,
+    *,
+    max_blocks: int = 12,
+    max_size: int = 40,
+    fixed: bool = True,
+    alignments: tuple[int, ...] = (1, 4, 16),
 ) -> AllocationProblem:
-    """Random blocks, empty ones and fixed ones among them."""
-    alignment = draw(st.sampled_from([1, 4, 16]))
+    """Random blocks, with all that the model knows: gaps, sharing, alignments, fixed offsets."""
+    random = draw(st.randoms(use_true_random=False))
+    alignment = random.choice(alignments)
+    own = random.choice([(1,), (1, 2), alignments])
+    with_gaps, with_shares = draw(st.booleans()), draw(st.booleans())
+    longest = random.choice([2, 8])
     blocks: list[Block] = []
     for index in range(draw(st.integers(0, max_blocks))):
-        lower = draw(st.integers(-3, 12))
+        lower = random.randint(-3, 12)
+        upper = lower + random.randint(1, longest)
+        gaps: list[tuple[int, int]] = []
+        begin = lower + 1
+        while with_gaps and begin < upper - 1 and random.random() < 0.5:
+            begin = random.randint(begin, upper - 2)
+            gaps.append((begin, random.randint(begin + 1, upper - 1)))
+            begin = gaps[-1][1]
+        align = random.choice(own)
         offset = None
-        if fixed and draw(st.integers(0, 9)) == 0:
-            offset = alignment * draw(st.integers(0, 4))
+        if fixed and random.random() < 0.1:
+            offset = lcm(alignment, align) * random.randint(0, 4)
         blocks.append(
             Block(
-                f"b{index}",
-                lower,
-                lower + draw(st.integers(1, 8)),
-                draw(st.integers(0, 40)),
-                offset,
+                f"b{index}", lower, upper, random.randint(0, max_size), offset, tuple(gaps), align
             )
         )
-    return AllocationProblem(tuple(blocks), alignment)
+    density = random.choice([0.1, 0.3, 0.7])
+    shares = [
+        random.choice([(i, j), (j, i)])
+        for i in range(len(blocks))
+        for j in range(i)
+        if with_shares and random.random() < density
+    ]
+    return AllocationProblem(tuple(blocks), alignment, shares=tuple(shares))

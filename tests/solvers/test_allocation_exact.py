@@ -10,39 +10,29 @@ from hypothesis import strategies as st
 
 from lowtide.errors import LowtideError
 from lowtide.solvers import _native
-from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
 from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
+from lowtide.solvers.allocation.merges import item_of
+from lowtide.solvers.allocation.pack import pack
 from lowtide.solvers.allocation.problem import AllocationProblem, Block
+from lowtide.solvers.allocation.reference import least_height
 from lowtide.solvers.allocation.stacking import stack
-from tests.solvers.oracles import least_height
 from tests.solvers.strategies import allocation_problems
 
 SWITCHES = ("wait_bound", "release", "twins", "backjump")
 
 
-def small_problems() -> st.SearchStrategy[AllocationProblem]:
-    """At most five small blocks, so that every offset can be tried."""
-
-    @st.composite
-    def draw(draw_: st.DrawFn) -> AllocationProblem:
-        alignment = draw_(st.sampled_from([1, 1, 2, 3]))
-        blocks: list[Block] = []
-        for index in range(draw_(st.integers(0, 5))):
-            lower = draw_(st.integers(0, 5))
-            offset = alignment * draw_(st.integers(0, 2)) if draw_(st.integers(0, 7)) == 0 else None
-            size = draw_(st.integers(0, 5))
-            blocks.append(Block(f"b{index}", lower, lower + draw_(st.integers(1, 4)), size, offset))
-        if len(blocks) > 2 and draw_(st.booleans()):  # twins
-            blocks[1] = blocks[0]._replace(id="b1")
-            blocks[2] = blocks[0]._replace(id="b2")
-        return AllocationProblem(tuple(blocks), alignment)
-
-    return draw()
+def plain_problems() -> st.SearchStrategy[AllocationProblem]:
+    """What the plain reference knows: no gaps, no sharing, one alignment, nothing fixed."""
+    return allocation_problems(max_blocks=7, fixed=False).map(
+        lambda p: AllocationProblem(
+            tuple(b._replace(gaps=(), alignment=1) for b in p.blocks), p.alignment
+        )
+    )
 
 
 @settings(max_examples=250)
-@given(small_problems(), st.data())
+@given(allocation_problems(max_blocks=6, max_size=5, alignments=(1, 2, 3)), st.data())
 def test_every_combination_of_switches_finds_the_least_height(
     problem: AllocationProblem, data: st.DataObject
 ) -> None:
@@ -72,7 +62,7 @@ def test_every_combination_of_switches_finds_the_least_height(
 
 
 @settings(max_examples=150)
-@given(allocation_problems(max_blocks=7, fixed=False))
+@given(plain_problems())
 def test_the_plain_reference_reaches_the_same_verdicts(problem: AllocationProblem) -> None:
     solution = allocate(problem, time_limit_s=None)
     assert solution.height is not None
@@ -86,14 +76,13 @@ def test_the_plain_reference_reaches_the_same_verdicts(problem: AllocationProble
 
 @settings(max_examples=200)
 @given(allocation_problems(max_blocks=14))
-def test_the_native_bound_is_the_plain_one(problem: AllocationProblem) -> None:
-    native = _native.Allocation(
-        [
-            ([(b.lower, b.upper, b.size)], problem.alignment, -1 if b.offset is None else b.offset)
-            for b in problem.blocks
-        ]
-    )
-    assert native.lower_bound == lower_bound(problem)
+def test_the_native_bound_is_below_every_layout(problem: AllocationProblem) -> None:
+    alone = replace(problem, shares=())
+    native = _native.Allocation([item_of(alone, (k,)) for k in range(len(alone.blocks))])
+    solution = pack(alone, time_limit_s=0.0)
+    assert native.contradictory == (solution.status == "infeasible")
+    if solution.height is not None:
+        assert native.lower_bound <= solution.height
 
 
 def crowd(count: int, seed: int) -> AllocationProblem:

@@ -89,17 +89,32 @@ void add_allocation(nb::module_& m) {
           "__init__",
           [](allocation::Packer* self,
              const std::vector<std::tuple<allocation::Time, allocation::Time, allocation::Offset,
-                                          allocation::Offset>>& blocks,
-             allocation::Offset alignment) {
+                                          allocation::Offset, allocation::Offset>>& blocks,
+             const std::vector<std::tuple<allocation::Id, allocation::Time, allocation::Time>>&
+                 gaps,
+             const std::vector<std::pair<allocation::Id, allocation::Id>>& shares) {
             std::vector<allocation::Block> list;
-            for (const auto& [lower, upper, size, fixed] : blocks) {
-              list.push_back({lower, upper, size, fixed});
+            list.reserve(blocks.size());
+            for (const auto& [lower, upper, size, fixed, alignment] : blocks) {
+              list.push_back({lower, upper, size, fixed, alignment, {}});
             }
-            new (self) allocation::Packer(std::move(list), alignment);
+            for (const auto& [block, lower, upper] : gaps) {
+              if (block < 0 || static_cast<std::size_t>(block) >= list.size()) {
+                throw std::invalid_argument("a gap names no block");
+              }
+              list[block].gaps.emplace_back(lower, upper);
+            }
+            const nb::gil_scoped_release release;
+            new (self) allocation::Packer(std::move(list), shares);
           },
-          "blocks"_a, "alignment"_a, "Blocks are (lower, upper, size, fixed offset or -1).")
+          "blocks"_a, "gaps"_a, "shares"_a,
+          "Blocks are (lower, upper, size, fixed offset or -1, alignment); gaps are (block, lower, "
+          "upper), ascending for each block; shares are pairs of blocks.")
       .def("neighbours", &allocation::Packer::neighbours,
-           "The blocks alive together with each block.")
+           "The blocks that each block meets in time.")
+      .def("loads", &allocation::Packer::loads,
+           "For each block, the number of blocks it meets and the sum of their sizes.")
+      .def("fixed_clash", &allocation::Packer::fixed_clash, "Whether two fixed blocks overlap.")
       .def("place", &place, "order"_a, "best_fit"_a, "The height and the offsets of an order.")
       .def(
           "search", &search, "order"_a, "best_fit"_a, "target"_a, "seed"_a, "time_limit_s"_a,
