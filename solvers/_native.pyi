@@ -28,6 +28,12 @@ class Schedule:
     def min_cut(self, node: int) -> int:
         """The least transient of a node over all ideals."""
 
+    def deduce(self, budget: int) -> tuple[bool, int, list[tuple[int, int]]]:
+        """What all orders within a budget have in common.
+
+        Whether there is none, the least budget for which that is not said, (before, after) pairs.
+        """
+
 class ScheduleTechniques:
     """Switches of the exact method."""
 
@@ -42,6 +48,7 @@ class ScheduleTechniques:
         windows: bool,
         cut_nodes: bool,
         beam: bool,
+        deduce: bool,
         visited_bytes: int,
     ) -> None: ...
 

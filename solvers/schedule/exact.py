@@ -42,6 +42,7 @@ class ExactOptions:
         windows: reorder windows around the incumbent's highest transients.
         cut_nodes: solve apart what lies between nodes that are comparable with every other node.
         beam: beam search for incumbents.
+        deduce: search with the precedence that all orders within the budget have in common.
         heuristics: start from named orders; else from Kahn's alone.
         visited_bytes: memory for the states visited by one search.
         work_limit: stop after about this many looks at a node; unlike a time limit, repeatable.
@@ -55,6 +56,7 @@ class ExactOptions:
     windows: bool = True
     cut_nodes: bool = True
     beam: bool = True
+    deduce: bool = True
     heuristics: bool = True
     visited_bytes: int = 1 << 28
     work_limit: int | None = None
@@ -127,6 +129,7 @@ def schedule(
         windows=opts.windows,
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
+        deduce=opts.deduce,
         visited_bytes=opts.visited_bytes,
     )
     hook = stopping_hook(progress)

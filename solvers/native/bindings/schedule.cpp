@@ -7,6 +7,7 @@
 #include "bindings/hook.hpp"
 #include "bindings/parts.hpp"
 #include "control.hpp"
+#include "schedule/deduce.hpp"
 #include "schedule/min_cut.hpp"
 #include "schedule/problem.hpp"
 #include "schedule/serenity.hpp"
@@ -81,6 +82,15 @@ schedule::Bytes min_cut(const schedule::Problem& problem, schedule::Node v) {
   return schedule::min_cut(problem, problem.whole(), v, control).bound;
 }
 
+// Whether the budget is refuted, below which budgets that holds, (before, after) pairs.
+std::tuple<bool, schedule::Bytes, std::vector<std::pair<schedule::Node, schedule::Node>>> deduce(
+    const schedule::Problem& problem, schedule::Bytes budget) {
+  lowtide::Control control(-1.0, 0, {});
+  schedule::Deduction result =
+      schedule::deduce(problem, problem.whole(), budget, ~std::uint64_t{0}, control);
+  return {result.infeasible, result.next_bound, std::move(result.edges)};
+}
+
 }  // namespace
 
 void add_schedule(nb::module_& m) {
@@ -109,17 +119,21 @@ void add_schedule(nb::module_& m) {
           "order"_a, "The peak of a valid order, in bytes; ValueError if it is not valid.")
       .def("parts", &schedule::Problem::parts,
            "Positions [begin, end) between cut nodes, the same in every order.")
-      .def("min_cut", &min_cut, "node"_a, "The least transient of a node over all ideals.");
+      .def("min_cut", &min_cut, "node"_a, "The least transient of a node over all ideals.")
+      .def("deduce", &deduce, "budget"_a,
+           "What all orders within a budget have in common: whether there is none, the least "
+           "budget for which that is not said, and (before, after) pairs.");
   nb::class_<schedule::Techniques>(m, "ScheduleTechniques", "Switches of the exact method.")
       .def(
           "__init__",
           [](schedule::Techniques* self, bool one_step, bool macro, bool backward, bool min_cut,
-             bool reorder, bool windows, bool cut_nodes, bool beam, std::size_t visited_bytes) {
-            new (self) schedule::Techniques{one_step, macro,     backward, min_cut,      reorder,
-                                            windows,  cut_nodes, beam,     visited_bytes};
+             bool reorder, bool windows, bool cut_nodes, bool beam, bool deduce,
+             std::size_t visited_bytes) {
+            new (self) schedule::Techniques{one_step, macro,     backward, min_cut, reorder,
+                                            windows,  cut_nodes, beam,     deduce,  visited_bytes};
           },
           nb::kw_only(), "one_step"_a, "macro"_a, "backward"_a, "min_cut"_a, "reorder"_a,
-          "windows"_a, "cut_nodes"_a, "beam"_a, "visited_bytes"_a);
+          "windows"_a, "cut_nodes"_a, "beam"_a, "deduce"_a, "visited_bytes"_a);
   nb::class_<Outcome>(m, "ScheduleOutcome", "What a solve found.")
       .def_ro("order", &Outcome::order)
       .def_ro("peak", &Outcome::peak)

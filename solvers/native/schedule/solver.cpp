@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "schedule/beam.hpp"
+#include "schedule/deduce.hpp"
 #include "schedule/min_cut.hpp"
 #include "schedule/walk.hpp"
 
@@ -17,6 +18,9 @@ constexpr std::uint64_t kSqueezeSlice = 400;
 constexpr std::size_t kMostCuts = 60;
 // Flows of a pass over a part's steps times the nodes of the problem, in the first round.
 constexpr std::size_t kFlowNodes = std::size_t{1} << 23;
+// Of one deduction: vertices looked at, and the most nodes of a part (for memory, of its square).
+constexpr std::uint64_t kDeduceWork = std::uint64_t{1} << 32;
+constexpr std::size_t kMostDeduced = 2048;
 // Width of a beam times the nodes of a problem, of which every state keeps some 12 bytes.
 constexpr std::size_t kBeamNodes = std::size_t{1} << 24;
 
@@ -292,6 +296,66 @@ void Solver::search_part(Part& part, const Segment& segment, Control& control) {
   }
 }
 
+// Beams by the peak so far, then by mem alone within a budget one below the incumbent.
+void Solver::beam_part(Part& part, const Segment& segment, Control& control) {
+  if (part.round > 3) return;
+  const std::size_t most = std::max<std::size_t>(kBeamNodes / segment.place.size(), 1);
+  const std::size_t width = std::min(most, std::size_t{8} << (3 * part.round));
+  for (bool forward : {true, false}) {
+    if (!forward && !techniques_.backward) continue;
+    for (bool by_peak : {true, false}) {
+      if (!is_open(part) || control.stopped()) return;
+      if (by_peak && (!forward || part.round > 2)) continue;
+      const Bytes floor = by_peak ? floor_ : part.upper - 1;
+      accept(part, beam(problem_, segment, width, floor, part.upper, forward, control), "beam");
+    }
+  }
+}
+
+// Deduces precedence at `budget`; false when no order is within it, and the bound was raised.
+bool Solver::deduce_part(Part& part, const Segment& segment, Bytes budget, Control& control) {
+  if (part.budget == budget) return true;
+  const Deduction result = deduce(problem_, segment, budget, kDeduceWork, control);
+  ++flows_;
+  if (result.infeasible) {
+    raise(part, std::min(result.next_bound, part.upper), "deduction");
+    return false;
+  }
+  part.budget = budget;
+  part.holds_below = result.next_bound;
+  part.deduced = std::make_shared<const Problem>(problem_.with_precedence(result.edges));
+  return true;
+}
+
+// Searches at the bound, in the problem with the precedence that holds there, until it stands.
+void Solver::search_deduced(Part& part, const Segment& segment, Control& control) {
+  const std::uint64_t size = segment.nodes.size();
+  const std::uint64_t slice = kFirstSlice << (2 * std::min<std::size_t>(part.round, 24));
+  if (size * size * size > (kFirstSlice * slice) || size > kMostDeduced) return;
+  const SearchOptions options{techniques_.one_step, false, techniques_.visited_bytes};
+  bool open = true;
+  while (open && is_open(part) && !control.stopped()) {
+    const Bytes budget = std::max(floor_, part.lower);
+    if (!deduce_part(part, segment, budget, control)) continue;
+    open = false;
+    for (bool forward : {false, true}) {
+      if ((!forward && !techniques_.backward) || open || control.stopped()) continue;
+      const SearchResult result =
+          decide(*part.deduced, segment, budget, forward, options, slice, control);
+      states_ += result.states;
+      if (result.verdict == Verdict::kFeasible) {
+        accept(part, result.order, "search");
+        return;
+      }
+      if (result.verdict == Verdict::kInfeasible) {
+        const Bytes next = std::min(result.next_bound, part.holds_below);
+        raise(part, std::min(next, part.upper), "search");
+        open = true;
+      }
+    }
+  }
+}
+
 void Solver::run(Control& control) {
   const auto worst = [&]() -> Part* {
     const auto it =
@@ -315,7 +379,7 @@ void Solver::run(Control& control) {
     const Segment segment = segment_of(*next);
     if (techniques_.min_cut) bound_part(*next, segment, control);
     if (techniques_.beam && is_open(*next)) {
-      accept(*next, beam(problem_, segment, 1, floor_, next->upper, control), "beam");
+      accept(*next, beam(problem_, segment, 1, floor_, next->upper, true, control), "beam");
     }
     if (techniques_.reorder && is_open(*next)) reorder_part(*next, segment, control);
     if (techniques_.windows && is_open(*next)) {
@@ -329,12 +393,8 @@ void Solver::run(Control& control) {
     if (techniques_.min_cut) bound_part(*part, segment, control);
     search_part(*part, segment, control);
     const Bytes before = part->upper;
-    if (techniques_.beam && is_open(*part) && part->round <= 2) {
-      const std::size_t most = kBeamNodes / segment.place.size();
-      const std::size_t width =
-          std::clamp<std::size_t>(most, 1, std::size_t{8} << (3 * part->round));
-      accept(*part, beam(problem_, segment, width, floor_, part->upper, control), "beam");
-    }
+    if (techniques_.beam) beam_part(*part, segment, control);
+    if (techniques_.deduce) search_deduced(*part, segment, control);
     if (techniques_.reorder && is_open(*part) && (part->round == 0 || part->upper < before)) {
       reorder_part(*part, segment, control);
     }
