@@ -122,3 +122,56 @@ class Packer:
         work_limit: int,
     ) -> tuple[int, list[int], bool, int]:
         """Local search over orders: height, offsets, whether the clock or Ctrl-C ended it, work."""
+
+class Allocation:
+    """An allocation problem, ready to be solved."""
+
+    def __init__(self, items: Sequence[tuple[Sequence[tuple[int, int, int]], int, int]]) -> None:
+        """Items are (pieces of (lower, upper, size), alignment, fixed offset or -1)."""
+
+    @property
+    def lower_bound(self) -> int:
+        """The greatest load, alignment considered; no layout is lower."""
+
+    @property
+    def contradictory(self) -> bool:
+        """Whether fixed items overlap, so that there is no layout."""
+
+class AllocationTechniques:
+    """Switches of the exact allocator."""
+
+    def __init__(self, *, wait_bound: bool, release: bool, twins: bool, backjump: bool) -> None: ...
+
+class AllocationOutcome:
+    """What an exact solve found."""
+
+    @property
+    def offsets(self) -> list[int] | None: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def bound(self) -> int: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def bound_method(self) -> str: ...
+    @property
+    def stopped(self) -> bool: ...
+    @property
+    def interrupted(self) -> bool: ...
+    @property
+    def branches(self) -> int: ...
+    @property
+    def work(self) -> int: ...
+
+def solve_allocation(
+    problem: Allocation,
+    starts: Sequence[tuple[str, Sequence[int]]],
+    options: AllocationTechniques,
+    seed: int,
+    enough: int,
+    time_limit_s: float,
+    work_limit: int,
+    progress: object | None,
+) -> AllocationOutcome:
+    """Solve until the height is the bound or `enough` (-1: none), or until stopped."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lowtide.solvers.allocation.pack import pack
+from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 from lowtide.solvers.allocation.problem import AllocationProblem, Block
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["ArenaSession", "library"]
 
 _ALIGNMENT = 64
-_PACK_S = 1.0  # once per set of input shapes
+# Once per set of input shapes; the clock is a guard.
+_PACK_S = 1.0
+_PACK_WORK = 10_000_000
 _MAX_PLANS = 32  # of one session; beyond that, runs with new shapes stay on the heap
 _MAX_MISSES = 3  # a shape whose runs keep leaving their plan stays on the heap
 
@@ -173,7 +175,11 @@ class ArenaSession:
             for index, (size, born, died) in enumerate(lifetimes)
             if died  # what outlives the run, as outputs do, stays on the heap
         )
-        solution = pack(AllocationProblem(blocks, _ALIGNMENT), time_limit_s=_PACK_S, seed=0)
+        solution = allocate(
+            AllocationProblem(blocks, _ALIGNMENT),
+            time_limit_s=_PACK_S,
+            options=ExactAllocationOptions(work_limit=_PACK_WORK),
+        )
         offsets = np.full(count, -1, dtype=np.int64)
         if solution.offsets is None or solution.height is None:
             return _ShapePlan(None, peak=peak)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import LowtideError
 from lowtide.solvers import _native
+from lowtide.solvers.progress import stopping
 from lowtide.solvers.schedule.check import check, peak_of
 from lowtide.solvers.schedule.orders import ORDERS
 from lowtide.solvers.schedule.solution import ScheduleSolution
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from lowtide.solvers.schedule.problem import ScheduleProblem
 
-__all__ = ["ExactOptions", "native_problem", "schedule", "stopping_hook"]
+__all__ = ["ExactOptions", "native_problem", "schedule"]
 
 # The orders that start the search: cheap, and different from each other.
 _STARTS = ("file", "ort_default", "dfs", "list")
@@ -132,7 +133,7 @@ def schedule(
         deduce=opts.deduce,
         visited_bytes=opts.visited_bytes,
     )
-    hook = stopping_hook(progress)
+    hook = stopping(progress)
     outcome = _native.solve_schedule(
         native_problem(problem),
         starts,
@@ -161,20 +162,3 @@ def schedule(
     )
     check(problem, solution)
     return solution
-
-
-def stopping_hook(
-    progress: Callable[[int | None, int], None] | None,
-) -> Callable[[int, int], bool] | None:
-    """`progress` as the native core calls it, which stops on True: Ctrl-C may land in here too."""
-    if progress is None:
-        return None
-
-    def report(peak: int, bound: int) -> bool:
-        try:
-            progress(peak, bound)
-        except KeyboardInterrupt:
-            return True
-        return False
-
-    return report

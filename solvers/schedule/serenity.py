@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import LowtideError
 from lowtide.solvers import _native
+from lowtide.solvers.progress import stopping
 from lowtide.solvers.schedule.check import check, peak_of
-from lowtide.solvers.schedule.exact import native_problem, stopping_hook
+from lowtide.solvers.schedule.exact import native_problem
 from lowtide.solvers.schedule.reference import mem, transient
 from lowtide.solvers.schedule.solution import ScheduleSolution
 from lowtide.solvers.status import Status
@@ -97,7 +98,7 @@ def serenity(
         )
     for order in start:
         peak_of(problem, order)  # a clear error for an order that is not valid
-    hook = stopping_hook(progress)
+    hook = stopping(progress)
     outcome = _native.solve_serenity(
         native_problem(problem),
         [(f"start {index}", list(order)) for index, order in enumerate(start)],

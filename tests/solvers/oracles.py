@@ -9,9 +9,16 @@ from lowtide.solvers.schedule.check import peak_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lowtide.solvers.allocation.problem import AllocationProblem
     from lowtide.solvers.schedule.problem import ScheduleProblem
 
-__all__ = ["all_orders", "best_by_enumeration", "best_by_ideals", "least_transients"]
+__all__ = [
+    "all_orders",
+    "best_by_enumeration",
+    "best_by_ideals",
+    "least_height",
+    "least_transients",
+]
 
 
 def all_orders(problem: ScheduleProblem) -> Iterator[tuple[int, ...]]:
@@ -101,3 +108,35 @@ def _costs(problem: ScheduleProblem) -> tuple[int, dict[int, dict[int, int]]]:
             costs[mask][v] = cost
             stack.append(mask | 1 << v)
     return live(0), costs
+
+
+def least_height(problem: AllocationProblem) -> int | None:
+    """The least height over all layouts, every offset tried; None when there is none."""
+    blocks = sorted(problem.blocks, key=lambda b: b.offset is None)
+    # In a lowest layout every block rests on others, so all of them below it bound its offset.
+    most = sum(b.size + problem.alignment + (b.offset or 0) for b in blocks)
+    best: int | None = None
+
+    def place(index: int, placed: tuple[int, ...], height: int) -> None:
+        nonlocal best
+        if best is not None and height >= best:
+            return
+        if index == len(blocks):
+            best = height
+            return
+        block = blocks[index]
+        offsets = range(0, most + 1, problem.alignment)
+        for offset in offsets if block.offset is None else (block.offset,):
+            free = all(
+                block.lower >= other.upper
+                or other.lower >= block.upper
+                or offset >= at + other.size
+                or at >= offset + block.size
+                or 0 in (block.size, other.size)
+                for other, at in zip(blocks, placed, strict=False)
+            )
+            if free:
+                place(index + 1, (*placed, offset), max(height, offset + block.size))
+
+    place(0, (), 0)
+    return best

@@ -20,7 +20,7 @@ using namespace nb::literals;
 namespace {
 
 // What a solve returns to Python.
-struct Outcome {
+struct ScheduleOutcome {
   std::vector<schedule::Node> order;
   schedule::Bytes peak, bound;
   std::string method, bound_method;
@@ -29,10 +29,11 @@ struct Outcome {
 };
 
 // Runs without the GIL, with a Hook.
-Outcome solve(const schedule::Problem& problem,
-              const std::vector<std::pair<std::string, std::vector<schedule::Node>>>& starts,
-              const schedule::Techniques& techniques, double time_limit_s, std::uint64_t work_limit,
-              const nb::object& progress) {
+ScheduleOutcome solve(
+    const schedule::Problem& problem,
+    const std::vector<std::pair<std::string, std::vector<schedule::Node>>>& starts,
+    const schedule::Techniques& techniques, double time_limit_s, std::uint64_t work_limit,
+    const nb::object& progress) {
   schedule::Solver solver(problem, techniques);
   for (const auto& [name, order] : starts) solver.offer(order, name);
   Hook hook(
@@ -49,7 +50,7 @@ Outcome solve(const schedule::Problem& problem,
 }
 
 // SERENITY's, likewise; flows counts its runs.
-Outcome solve_serenity(
+ScheduleOutcome solve_serenity(
     const schedule::Problem& problem,
     const std::vector<std::pair<std::string, std::vector<schedule::Node>>>& starts, bool divide,
     bool soft_budget, std::uint64_t step_states, std::size_t memory_bytes, double time_limit_s,
@@ -134,17 +135,17 @@ void add_schedule(nb::module_& m) {
           },
           nb::kw_only(), "one_step"_a, "macro"_a, "backward"_a, "min_cut"_a, "reorder"_a,
           "windows"_a, "cut_nodes"_a, "beam"_a, "deduce"_a, "visited_bytes"_a);
-  nb::class_<Outcome>(m, "ScheduleOutcome", "What a solve found.")
-      .def_ro("order", &Outcome::order)
-      .def_ro("peak", &Outcome::peak)
-      .def_ro("bound", &Outcome::bound)
-      .def_ro("method", &Outcome::method)
-      .def_ro("bound_method", &Outcome::bound_method)
-      .def_ro("stopped", &Outcome::stopped)
-      .def_ro("interrupted", &Outcome::interrupted)
-      .def_ro("states", &Outcome::states)
-      .def_ro("flows", &Outcome::flows)
-      .def_ro("work", &Outcome::work);
+  nb::class_<ScheduleOutcome>(m, "ScheduleOutcome", "What a solve found.")
+      .def_ro("order", &ScheduleOutcome::order)
+      .def_ro("peak", &ScheduleOutcome::peak)
+      .def_ro("bound", &ScheduleOutcome::bound)
+      .def_ro("method", &ScheduleOutcome::method)
+      .def_ro("bound_method", &ScheduleOutcome::bound_method)
+      .def_ro("stopped", &ScheduleOutcome::stopped)
+      .def_ro("interrupted", &ScheduleOutcome::interrupted)
+      .def_ro("states", &ScheduleOutcome::states)
+      .def_ro("flows", &ScheduleOutcome::flows)
+      .def_ro("work", &ScheduleOutcome::work);
   m.def("solve_schedule", &solve, "problem"_a, "starts"_a, "techniques"_a, "time_limit_s"_a,
         "work_limit"_a, "progress"_a.none(),
         "Solve until proven, or stopped by a limit, Ctrl-C, or True from `progress`.");

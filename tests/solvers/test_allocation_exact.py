@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lowtide.errors import LowtideError
+from lowtide.solvers import _native
+from lowtide.solvers.allocation.bound import lower_bound
+from lowtide.solvers.allocation.check import check
+from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
+from lowtide.solvers.allocation.problem import AllocationProblem, Block
+from lowtide.solvers.allocation.stacking import stack
+from tests.solvers.oracles import least_height
+from tests.solvers.strategies import allocation_problems
+
+SWITCHES = ("wait_bound", "release", "twins", "backjump")
+
+
+def small_problems() -> st.SearchStrategy[AllocationProblem]:
+    """At most five small blocks, so that every offset can be tried."""
+
+    @st.composite
+    def draw(draw_: st.DrawFn) -> AllocationProblem:
+        alignment = draw_(st.sampled_from([1, 1, 2, 3]))
+        blocks: list[Block] = []
+        for index in range(draw_(st.integers(0, 5))):
+            lower = draw_(st.integers(0, 5))
+            offset = alignment * draw_(st.integers(0, 2)) if draw_(st.integers(0, 7)) == 0 else None
+            size = draw_(st.integers(0, 5))
+            blocks.append(Block(f"b{index}", lower, lower + draw_(st.integers(1, 4)), size, offset))
+        if len(blocks) > 2 and draw_(st.booleans()):  # twins
+            blocks[1] = blocks[0]._replace(id="b1")
+            blocks[2] = blocks[0]._replace(id="b2")
+        return AllocationProblem(tuple(blocks), alignment)
+
+    return draw()
+
+
+@settings(max_examples=250)
+@given(small_problems(), st.data())
+def test_every_combination_of_switches_finds_the_least_height(
+    problem: AllocationProblem, data: st.DataObject
+) -> None:
+    least = least_height(problem)
+    combinations = list(product([True, False], repeat=len(SWITCHES)))
+    for on in data.draw(st.lists(st.sampled_from(combinations), min_size=3, max_size=3)):
+        options = ExactAllocationOptions(**dict(zip(SWITCHES, on, strict=True)))
+        solution = allocate(problem, time_limit_s=None, options=options)
+        if least is None:
+            assert solution.status == "infeasible"
+            assert solution.offsets is None
+            continue
+        assert solution.status == "optimal"
+        assert solution.height == solution.lower_bound == least
+        for capacity in (least - 1, least, least + 1):
+            if capacity < 0:
+                continue
+            fitted = allocate(
+                replace(problem, capacity=capacity), time_limit_s=None, options=options
+            )
+            if capacity < least:
+                assert fitted.status == "infeasible"
+                assert capacity < fitted.lower_bound <= least
+            else:
+                assert fitted.height is not None
+                assert fitted.height <= capacity
+
+
+@settings(max_examples=150)
+@given(allocation_problems(max_blocks=7, fixed=False))
+def test_the_plain_reference_reaches_the_same_verdicts(problem: AllocationProblem) -> None:
+    solution = allocate(problem, time_limit_s=None)
+    assert solution.height is not None
+    found = stack(problem, solution.height)
+    assert found is not None
+    top = max((o + b.size for o, b in zip(found, problem.blocks, strict=True)), default=0)
+    check(problem, replace(solution, offsets=found, height=top))
+    if solution.height > 0:
+        assert stack(problem, solution.height - 1) is None
+
+
+@settings(max_examples=200)
+@given(allocation_problems(max_blocks=14))
+def test_the_native_bound_is_the_plain_one(problem: AllocationProblem) -> None:
+    native = _native.Allocation(
+        [
+            ([(b.lower, b.upper, b.size)], problem.alignment, -1 if b.offset is None else b.offset)
+            for b in problem.blocks
+        ]
+    )
+    assert native.lower_bound == lower_bound(problem)
+
+
+def crowd(count: int, seed: int) -> AllocationProblem:
+    """Random blocks among which the greedy layouts are not the lowest."""
+    rng = random.Random(seed)
+    blocks: list[Block] = []
+    for index in range(count):
+        lower = rng.randrange(3 * count // 4)
+        blocks.append(
+            Block(str(index), lower, lower + rng.randint(1, count // 3), rng.randint(1, 90))
+        )
+    return AllocationProblem(tuple(blocks))
+
+
+def test_a_work_limit_repeats() -> None:
+    problem = crowd(90, seed=5)
+    options = ExactAllocationOptions(work_limit=200_000)
+    first = allocate(problem, time_limit_s=None, options=options)
+    second = allocate(problem, time_limit_s=None, options=options)
+    assert first.offsets == second.offsets
+    assert (first.status, first.lower_bound) == (second.status, second.lower_bound)
+
+
+def test_a_start_is_kept_when_nothing_better_is_found() -> None:
+    problem = crowd(60, seed=2)
+    best = allocate(problem, time_limit_s=None, options=ExactAllocationOptions(work_limit=10**7))
+    assert best.offsets is not None
+    again = allocate(
+        problem,
+        time_limit_s=None,
+        start=(best.offsets,),
+        options=ExactAllocationOptions(work_limit=1),
+    )
+    assert again.height == best.height
+
+
+def test_no_time_still_gives_a_layout() -> None:
+    solution = allocate(crowd(60, seed=3), time_limit_s=0.0)
+    assert solution.offsets is not None
+    assert solution.status in {"time_limit", "optimal"}
+
+
+def test_ctrl_c_ends_it_with_the_best_so_far() -> None:
+    problem = crowd(200, seed=1)
+
+    def interrupt(height: int | None, bound: int) -> None:
+        raise KeyboardInterrupt
+
+    solution = allocate(problem, time_limit_s=None, progress=interrupt)
+    assert solution.status == "time_limit"
+    assert solution.offsets is not None
+
+
+def test_an_error_of_the_progress_function_is_passed_on() -> None:
+    def fail(height: int | None, bound: int) -> None:
+        raise ValueError("no terminal")
+
+    with pytest.raises(ValueError, match="no terminal"):
+        allocate(crowd(200, seed=1), time_limit_s=None, progress=fail)
+
+
+def test_what_is_wrong_is_said() -> None:
+    problem = AllocationProblem((Block("a", 0, 2, 4), Block("b", 1, 3, 4)))
+    with pytest.raises(LowtideError, match="time limit"):
+        allocate(problem, time_limit_s=-1.0)
+    with pytest.raises(LowtideError, match="overlap"):
+        allocate(problem, start=((0, 2),))
+
+
+def test_parts_that_never_meet_are_proven_apart() -> None:
+    blocks: list[Block] = []
+    for part in range(3):
+        for block in crowd(25, seed=part).blocks:
+            shift = 1000 * part
+            blocks.append(
+                block._replace(
+                    id=f"{part}:{block.id}", lower=block.lower + shift, upper=block.upper + shift
+                )
+            )
+    whole = allocate(AllocationProblem(tuple(blocks)), time_limit_s=None)
+    apart = [allocate(crowd(25, seed=part), time_limit_s=None).height for part in range(3)]
+    assert whole.status == "optimal"
+    assert whole.height == max(h for h in apart if h is not None)
