@@ -15,8 +15,10 @@ from lowtide.errors import LowtideError
 from lowtide.solvers import _native
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
+from lowtide.solvers.allocation.pack import pack
 from lowtide.solvers.allocation.problem import AllocationSolution
 from lowtide.solvers.progress import stopping
+from lowtide.solvers.schedule.problem import MAX_BYTES
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def allocate(
 
     With a capacity it ends as soon as a layout fits, or it is proven that none does. Without limits
     it ends with a proof, sooner or later. Ctrl-C (in the main thread) ends it with the best so far.
+    Where over 2^23 pairs of blocks are alive together, it packs without a search, and without
+    `start`.
 
     Args:
         problem: blocks, alignment, capacity.
@@ -76,7 +80,8 @@ def allocate(
 
     Raises:
         LowtideError: the time limit is negative, a start is no layout, more buffers are alive
-            together than fit in memory, or the checker refutes the result (a bug).
+            together than fit in memory (over 2^26 pairs), or the checker refutes the result (a
+            bug).
     """
     begin, begin_cpu = time.perf_counter(), time.process_time()
     opts = options or ExactAllocationOptions()
@@ -85,16 +90,14 @@ def allocate(
     for offsets in start:
         height = max((o + b.size for o, b in zip(offsets, problem.blocks, strict=False)), default=0)
         check(problem, AllocationSolution(Status.FEASIBLE, height, 0, offsets))
-    native = _native.Allocation(
-        [
-            (
-                [(b.lower, b.upper, b.size)],
-                problem.alignment,
-                -1 if b.offset is None else b.offset,
-            )
-            for b in problem.blocks
-        ]
-    )
+    items = [
+        ([(b.lower, b.upper, b.size)], problem.alignment, -1 if b.offset is None else b.offset)
+        for b in problem.blocks
+    ]
+    try:
+        native = _native.Allocation(items)
+    except ValueError:  # all but too many contacts was refused by the problem itself
+        return pack(problem, time_limit_s=time_limit_s, seed=seed)
     hook = stopping(progress)
     outcome = _native.solve_allocation(
         native,
@@ -105,8 +108,8 @@ def allocate(
             twins=opts.twins,
             backjump=opts.backjump,
         ),
-        seed,
-        -1 if problem.capacity is None else problem.capacity,
+        seed % 2**64,
+        -1 if problem.capacity is None else max(0, min(problem.capacity, MAX_BYTES)),
         -1.0 if time_limit_s is None else max(0.0, time_limit_s - (time.perf_counter() - begin)),
         opts.work_limit or 0,
         hook,
