@@ -114,7 +114,9 @@ def allocate(
         opts.work_limit or 0,
         hook,
     )
-    bound = max(outcome.bound, lower_bound(problem))
+    bound = lower_bound(problem)
+    if not native.contradictory:  # else the native bound is beyond all numbers
+        bound = max(bound, outcome.bound)
     found = outcome.offsets is not None
     if hook is not None and found:
         hook(outcome.height, bound)

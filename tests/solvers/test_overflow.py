@@ -242,5 +242,7 @@ def test_fixed_blocks_that_overlap_are_found_among_many_that_do_not() -> None:
     assert pack(AllocationProblem(apart)).status == "optimal"
     inside = Block("x", 40_001, 40_003, 1, 4)
     assert pack(AllocationProblem((*apart, inside))).status == "infeasible"
+    solution = allocate(AllocationProblem((*apart, inside)))
+    assert (solution.status, solution.lower_bound) == ("infeasible", 6)
     above = inside._replace(offset=5)
     assert pack(AllocationProblem((*apart, above))).height == 6
