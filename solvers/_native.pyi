@@ -49,6 +49,7 @@ class ScheduleTechniques:
         cut_nodes: bool,
         beam: bool,
         deduce: bool,
+        guards: bool,
         visited_bytes: int,
     ) -> None: ...
 

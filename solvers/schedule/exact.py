@@ -1,8 +1,10 @@
 """The exact scheduler: heuristic orders, then the native search, until the peak meets a bound.
 
 Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a
-budgeted depth-first search over ideals with one-step commits.  The arguments, in-place reuse
-included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the core in plain Python.
+budgeted depth-first search over ideals with one-step commits; where these are not enough,
+precedence that all orders within a budget have in common, and states pruned by minimum cuts.  The
+arguments, in-place reuse included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the
+core in plain Python.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class ExactOptions:
         cut_nodes: solve apart what lies between nodes that are comparable with every other node.
         beam: beam search for incumbents.
         deduce: search with the precedence that all orders within the budget have in common.
+        guards: in these searches, prune states by minimum cuts.
         heuristics: start from named orders; else from Kahn's alone.
         visited_bytes: memory for the states visited by one search.
         work_limit: stop after about this many looks at a node; unlike a time limit, repeatable.
@@ -58,6 +61,7 @@ class ExactOptions:
     cut_nodes: bool = True
     beam: bool = True
     deduce: bool = True
+    guards: bool = True
     heuristics: bool = True
     visited_bytes: int = 1 << 28
     work_limit: int | None = None
@@ -131,6 +135,7 @@ def schedule(
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
         deduce=opts.deduce,
+        guards=opts.guards,
         visited_bytes=opts.visited_bytes,
     )
     hook = stopping(progress)

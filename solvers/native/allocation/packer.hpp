@@ -34,8 +34,8 @@ struct Layout {
 
 class Packer {
  public:
-  // Throws std::invalid_argument on an empty lifetime, a negative size, or an alignment below 1, and
-  // std::length_error where the neighbours would take more than about 1 GB.
+  // Throws std::invalid_argument on an empty lifetime, a negative size, or an alignment below 1,
+  // and std::length_error where the neighbours would take more than about 1 GB.
   Packer(std::vector<Block> blocks, Offset alignment);
 
   // `order` is a permutation of the blocks (else std::invalid_argument).  Fixed blocks are placed

@@ -128,13 +128,14 @@ void add_schedule(nb::module_& m) {
       .def(
           "__init__",
           [](schedule::Techniques* self, bool one_step, bool macro, bool backward, bool min_cut,
-             bool reorder, bool windows, bool cut_nodes, bool beam, bool deduce,
+             bool reorder, bool windows, bool cut_nodes, bool beam, bool deduce, bool guards,
              std::size_t visited_bytes) {
-            new (self) schedule::Techniques{one_step, macro,     backward, min_cut, reorder,
-                                            windows,  cut_nodes, beam,     deduce,  visited_bytes};
+            new (self)
+                schedule::Techniques{one_step,  macro, backward, min_cut, reorder,      windows,
+                                     cut_nodes, beam,  deduce,   guards,  visited_bytes};
           },
           nb::kw_only(), "one_step"_a, "macro"_a, "backward"_a, "min_cut"_a, "reorder"_a,
-          "windows"_a, "cut_nodes"_a, "beam"_a, "deduce"_a, "visited_bytes"_a);
+          "windows"_a, "cut_nodes"_a, "beam"_a, "deduce"_a, "guards"_a, "visited_bytes"_a);
   nb::class_<ScheduleOutcome>(m, "ScheduleOutcome", "What a solve found.")
       .def_ro("order", &ScheduleOutcome::order)
       .def_ro("peak", &ScheduleOutcome::peak)

@@ -1,8 +1,10 @@
 #include "schedule/search.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
 
+#include "schedule/guards.hpp"
 #include "schedule/visited.hpp"
 #include "schedule/walk.hpp"
 
@@ -25,7 +27,9 @@ class Search {
         macro_(options.macro && !problem.has_overwrites()),
         control_(control),
         walk_(problem, segment),
-        visited_(options.visited_bytes) {}
+        visited_(options.visited_bytes) {
+    if (options.guards) guards_.emplace(problem, segment, budget, kForward, control);
+  }
 
   SearchResult run(std::uint64_t state_limit) {
     SearchResult result;
@@ -107,6 +111,10 @@ class Search {
       }
     }
     if (path_.size() == target_) return true;
+    if (guards_ && is_hopeless(length)) {
+      rewind(length);
+      return false;
+    }
     const std::size_t begin = children_.size();
     for (Node v : walk_.ready()) {
       const Look look = walk_.look(v);
@@ -120,6 +128,16 @@ class Search {
               });
     frames_.push_back({begin, children_.size(), begin, length});
     return false;
+  }
+
+  // Whether a guard says so of the state reached by the path from `length` on.
+  bool is_hopeless(std::size_t length) {
+    stepped_.clear();
+    for (std::size_t k = length; k < path_.size(); ++k) stepped_.push_back(path_[k].node);
+    const Bytes bound = guards_->enter(frames_.size() + 1, stepped_);
+    if (bound == 0) return false;
+    least_pruned_ = std::min(least_pruned_, bound);
+    return true;
   }
 
   // Runs what can be run without loss; true if anything was.
@@ -219,6 +237,8 @@ class Search {
   Bytes least_pruned_ = kInfinity;
   std::uint64_t states_ = 0, macro_pops_ = 0;
   std::vector<std::uint8_t> is_root_;
+  std::optional<Guards> guards_;
+  std::vector<Node> stepped_;
   Node found_ = 0;
 };
 
