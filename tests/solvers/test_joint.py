@@ -71,6 +71,7 @@ STUCK = (0, 9, 1, 5, 6, 2, 3, 7, 4, 8, 12, 10, 11, 13, 14, 15, 16, 17)
 def test_another_order_is_taken_when_the_first_cannot_be_packed_to_its_peak() -> None:
     best = schedule(STUBBORN, time_limit_s=None)
     peak = best.peak_bytes
+    assert peak is not None
     assert peak == best.lower_bound_bytes == peak_of(STUBBORN, STUCK)
     alone = allocate(arena_of(STUBBORN, STUCK), time_limit_s=None)
     assert alone.status == "optimal"
