@@ -3,7 +3,8 @@
     python -m lowtide.bench.allocations [--instances DIR] [--allocators NAME,...] [--runs 5]
 
 Two parts: allocation instances at their capacity (MiniMalloc's), and the arenas of optimal
-schedules, whose height is to be the schedule's peak. Every layout passes the checker.
+schedules, whose height is to be the schedule's peak; `joint` may take another order of that peak.
+Every layout passes the checker.
 bench/README.md has the protocol.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -22,8 +23,11 @@ from lowtide.bench.protocol import geometric_mean, markdown, measure, one_core, 
 from lowtide.errors import InputError, LowtideError
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
+from lowtide.solvers.allocation.exact import allocate
 from lowtide.solvers.allocation.pack import pack
-from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution, Block
+from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution
+from lowtide.solvers.joint import pack_order
+from lowtide.solvers.lifetimes import arena_of
 from lowtide.solvers.schedule.check import peak_of
 from lowtide.solvers.schedule.exact import schedule
 from lowtide.solvers.status import Status
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
     from lowtide.solvers.schedule.problem import ScheduleProblem
 
-__all__ = ["Answer", "Row", "allocators", "arena_of", "main", "run", "table"]
+__all__ = ["Answer", "Row", "allocators", "joint", "main", "run", "table"]
 
 _REGISTRY = "lowtide.solvers.allocation.registry"
 
@@ -79,61 +83,11 @@ class Row:
 
 
 def allocators() -> dict[str, Allocator]:
-    """By name: those of the registry; `pack` alone where there is none."""
+    """By name: those of the registry; the two of this package where there is none."""
     if find_spec(_REGISTRY) is None:
-        return {"pack": pack}
+        return {"exact": allocate, "pack": pack}
     registry = cast("_Registry", importlib.import_module(_REGISTRY))
     return {name: registry.get_allocator(name) for name in registry.available()}
-
-
-def arena_of(problem: ScheduleProblem, order: Sequence[int]) -> AllocationProblem:
-    """One block per buffer, and one per workspace, in steps of `order`.
-
-    A result that is written over an operand shares its block. Buffers of no bytes, and those that
-    do not count, have none. The greatest load is the order's peak.
-    """
-    n = problem.num_nodes
-    step = {node: index for index, node in enumerate(order)}
-    lives: list[list[int] | None] = []  # [lower, upper), of those that have a block
-    for buffer in problem.buffers:
-        inside = buffer.producer >= 0
-        lower = step[buffer.producer] if inside else 0
-        upper = max([lower + 1 if inside else 0, *(step[c] + 1 for c in buffer.consumers)])
-        if buffer.output and problem.outputs_live_to_end:
-            upper = n
-        counts = buffer.size > 0 and (inside or problem.inputs_in_arena) and upper > lower
-        lives.append([lower, upper] if counts else None)
-    under: dict[int, int] = {}  # the operand whose block a result takes
-    for node, output, source in problem.in_place:
-        here, there = lives[source], lives[output]
-        result, operand = problem.buffers[output], problem.buffers[source]
-        if (
-            here is not None
-            and there is not None
-            and here[1] == step[node] + 1
-            and not (operand.output and problem.outputs_live_to_end)
-            and operand.size == result.size
-            and output not in under
-            and source not in under.values()
-        ):
-            under[output] = source
-    blocks: list[Block] = []
-    for index, life in enumerate(lives):
-        if life is None:
-            continue
-        root = index
-        while root in under:
-            root = under[root]
-        if root != index:
-            first = cast("list[int]", lives[root])
-            first[1] = max(first[1], life[1])
-    for index, life in enumerate(lives):
-        if life is not None and index not in under:
-            blocks.append(Block(str(index), life[0], life[1], problem.buffers[index].size))
-    for node, size in enumerate(problem.workspace):
-        if size:
-            blocks.append(Block(f"~{node}", step[node], step[node] + 1, size))
-    return AllocationProblem(tuple(blocks))
 
 
 def run(
@@ -157,6 +111,38 @@ def run(
         if answer.height is not None and answer.height < bound:
             raise LowtideError(f"{name}: {key} reaches {answer.height}, a bound is {bound}")
     return Row(name, len(problem.blocks), problem.capacity, answers)
+
+
+def joint(
+    problem: ScheduleProblem, order: tuple[int, ...], runs: int, time_limit_s: float, seed: int = 0
+) -> Answer:
+    """An optimal order packed with leave to take another one of its peak.
+
+    Raises:
+        LowtideError: the checker refutes the layout, or the order's peak is higher.
+    """
+    peak = peak_of(problem, order)
+    measured = measure(
+        lambda: pack_order(
+            problem, order, lower_bound_bytes=peak, time_limit_s=time_limit_s, seed=seed
+        ),
+        runs,
+        repeat=lambda layout: layout.allocation.status is not Status.TIME_LIMIT,
+    )
+    for layout in measured.answers:
+        check(arena_of(problem, layout.order), layout.allocation)
+        if peak_of(problem, layout.order) != peak:
+            raise LowtideError(f"the peak {peak} became {peak_of(problem, layout.order)}")
+    layout = measured.answers[-1]
+    return Answer(
+        status=layout.allocation.status,
+        height=layout.allocation.height,
+        lower_bound=layout.allocation.lower_bound,
+        method=f"{layout.orders_tried} orders, {layout.allocation.method}",
+        cpu_seconds=measured.cpu_seconds,
+        median_cpu_seconds=measured.median,
+        repeatable=len({(a.order, a.allocation.offsets) for a in measured.answers}) == 1,
+    )
 
 
 def _answer(
@@ -281,12 +267,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             peak = peak_of(graph.problem, solution.order)
             if lower_bound(arena) != peak:
                 raise LowtideError(f"{graph.name}: the arena's load is not the peak {peak}")
-            add("arenas", graph.name, AllocationProblem(arena.blocks, capacity=peak))
+            add("arenas", graph.name, replace(arena, capacity=peak))
+            if options.allocators is None:
+                row = parts["arenas"][-1]
+                row.answers["joint"] = joint(
+                    graph.problem, solution.order, options.runs, options.time_limit, options.seed
+                )
+                print(f"{'':36} joint {_cell(row, row.answers['joint'])}", file=sys.stderr)
     text = ""
     if parts["instances"]:
         text += "## Instances\n\n" + table(parts["instances"], names, "capacity")
     if parts["arenas"]:
-        text += "\n## Arenas of optimal schedules\n\n" + table(parts["arenas"], names, "peak")
+        text += "\n## Arenas of optimal schedules\n\n" + table(
+            parts["arenas"], list(parts["arenas"][0].answers), "peak"
+        )
     if skipped:
         text += f"\nNo optimal schedule within the limit: {', '.join(skipped)}\n"
     print(text)

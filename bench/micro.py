@@ -26,6 +26,7 @@ from lowtide.errors import InputError
 from lowtide.solvers import _native
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check as check_allocation
+from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 from lowtide.solvers.allocation.pack import pack
 from lowtide.solvers.allocation.packer import native_packer
 from lowtide.solvers.schedule.check import peak_of
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from lowtide.solvers.schedule.problem import ScheduleProblem
 
 __all__ = ["KERNELS", "Kernel", "Timing", "compare", "main", "time_kernel"]
+
+# A budget of the wide problem that `deduce` refutes with some work.
+_REFUTED = 77
 
 _NOTHING = ExactOptions(
     one_step=True,
@@ -121,6 +125,12 @@ def _check_layout() -> object:
     return _layout().height
 
 
+def _exact_layout() -> object:
+    options = ExactAllocationOptions(work_limit=2_000_000)
+    solution = allocate(_cut(), time_limit_s=None, options=options)
+    return solution.height, solution.lower_bound, solution.offsets
+
+
 def _search(**switches: bool) -> object:
     return _solve(_wide(), replace(_NOTHING, work_limit=2_000_000, **switches))
 
@@ -160,6 +170,8 @@ KERNELS: dict[str, Kernel] = {
     "local_search": Kernel(
         lambda: _packer().search(_by_size(), True, 0, 0, -1.0, 10_000_000)[:2], (_packer,)
     ),
+    "exact_layout": Kernel(_exact_layout, (_cut,)),
+    "deduce": Kernel(lambda: _native_wide().deduce(_REFUTED), (_native_wide,)),
     "check_layout": Kernel(
         lambda: [_check_layout() for _ in range(20)],
         (_layout,),

@@ -113,7 +113,7 @@ def allocate(
             limit = max(0.0, time_limit_s - (time.perf_counter() - begin))
         allowance = 0 if opts.work_limit is None else max(1, opts.work_limit - work)
         outcome = _native.solve_allocation(
-            native, best.starts(groups), techniques, seed, enough, limit, allowance, hook
+            native, best.starts(groups), techniques, seed % 2**64, enough, limit, allowance, hook
         )
         work += outcome.work
         bounds.append(outcome.bound)

@@ -30,11 +30,9 @@ from lowtide.solvers.allocation.pack import pack
 from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution, Block
 from lowtide.solvers.schedule import registry
 from lowtide.solvers.schedule.check import peak_of
-from lowtide.solvers.schedule.exact import schedule
 from lowtide.solvers.schedule.instance import ScheduleInstance, write_instance
 from lowtide.solvers.schedule.problem import Buffer, ScheduleProblem
 from lowtide.solvers.status import Status
-from tests.solvers.strategies import schedule_problems
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,15 +205,6 @@ def test_what_changes_from_run_to_run_is_said() -> None:
     assert "not repeatable" not in schedules.table([row], ["exact"])
 
 
-@settings(max_examples=200)
-@given(schedule_problems(max_nodes=8))
-def test_the_load_of_an_arena_is_the_peak(problem: ScheduleProblem) -> None:
-    for order in (problem.topological_order, schedule(problem).order or ()):
-        arena = allocations.arena_of(problem, order)
-        if problem.num_nodes:
-            assert lower_bound(arena) == peak_of(problem, order)
-
-
 def test_allocations_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = folder / "table"
     arguments = ["--instances", str(folder), "--allocators", "pack", "--runs", "2"]
@@ -232,8 +221,17 @@ def test_allocations_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "within the peak" in out
 
 
+def test_the_joint_search_is_measured_beside_the_allocators(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert allocations.main(["--instances", str(folder), "--only", "arenas", "--runs", "2"]) == 0
+    assert "| joint | 2 of 2 | 2 |" in capsys.readouterr().out
+    answer = allocations.joint(JOIN, (0, 2, 1, 3), runs=2, time_limit_s=5.0)
+    assert (answer.height, answer.status, len(answer.cpu_seconds)) == (12, "optimal", 2)
+
+
 def test_allocators_are_those_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "pack" in allocations.allocators()
+    assert {"exact", "pack"} <= set(allocations.allocators())
 
     class Registry:
         def available(self) -> tuple[str, ...]:
