@@ -25,8 +25,30 @@ class Schedule:
     def parts(self) -> list[tuple[int, int]]:
         """Positions [begin, end) between cut nodes, the same in every order."""
 
+    def transients(self, order: Sequence[int]) -> list[int]:
+        """The transients of a valid order's steps; ValueError if it is not valid."""
+
     def min_cut(self, node: int) -> int:
         """The least transient of a node over all ideals."""
+
+    def min_cut_inside(self, node: int) -> list[int]:
+        """The smallest ideal where it is reached."""
+
+    def min_cut_flows(
+        self, node: int
+    ) -> list[tuple[list[int], int, list[tuple[int, int, int]], list[tuple[int, int, int]]]]:
+        """The flows behind min_cut: (spared, bound, through, against) each."""
+
+    def trace_search(
+        self,
+        part: int,
+        budget: int,
+        forward: bool,
+        macro: bool,
+        state_limit: int,
+        time_limit_s: float,
+    ) -> tuple[bool | None, int, list[int], list[int]]:
+        """Whether a part has an order within the budget, the states, and the trace."""
 
 class ScheduleTechniques:
     """Switches of the exact method."""
@@ -43,6 +65,7 @@ class ScheduleTechniques:
         cut_nodes: bool,
         beam: bool,
         visited_bytes: int,
+        exact_states: bool,
     ) -> None: ...
 
 class ScheduleOutcome:

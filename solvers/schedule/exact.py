@@ -44,6 +44,7 @@ class ExactOptions:
         beam: beam search for incumbents.
         heuristics: start from named orders; else from Kahn's alone.
         visited_bytes: memory for the states visited by one search.
+        exact_states: compare visited states, not their 128-bit hashes: no proof rests on chance.
         work_limit: stop after about this many looks at a node; unlike a time limit, repeatable.
     """
 
@@ -57,6 +58,7 @@ class ExactOptions:
     beam: bool = True
     heuristics: bool = True
     visited_bytes: int = 1 << 28
+    exact_states: bool = False
     work_limit: int | None = None
 
 
@@ -128,6 +130,7 @@ def schedule(
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
         visited_bytes=opts.visited_bytes,
+        exact_states=opts.exact_states,
     )
     hook = _hook(progress)
     outcome = _native.solve_schedule(

@@ -202,7 +202,8 @@ void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, std::uint64
   const std::vector<Bytes> transients = transients_of(piece, inside);
   Bytes upper = *std::max_element(transients.begin(), transients.end());
   Bytes lower = floor_ - 1;  // budgets at or below it are of no interest
-  const SearchOptions options{techniques_.one_step, techniques_.macro, techniques_.visited_bytes};
+  const SearchOptions options{techniques_.one_step, techniques_.macro, techniques_.visited_bytes,
+                              techniques_.exact_states};
   for (Bytes budget = floor_; lower < budget && budget < upper;) {
     bool found = false;
     for (bool forward : {true, false}) {
@@ -255,7 +256,8 @@ void Solver::search_part(Part& part, const Segment& segment, Control& control) {
   const bool has_macro = techniques_.macro && !problem_.has_overwrites();
   for (bool macro : {false, true}) {
     if (macro && !has_macro) continue;
-    const SearchOptions options{techniques_.one_step, macro, techniques_.visited_bytes};
+    const SearchOptions options{techniques_.one_step, macro, techniques_.visited_bytes,
+                                techniques_.exact_states};
     for (bool forward : {false, true}) {
       if (!forward && !techniques_.backward) continue;
       for (int which = 0; which < 3; ++which) {

@@ -23,6 +23,7 @@ struct Techniques {
   bool cut_nodes = true;
   bool beam = true;
   std::size_t visited_bytes = std::size_t{1} << 28;
+  bool exact_states = false;
 };
 
 class Solver {
