@@ -38,6 +38,7 @@ def certify(
     *,
     time_limit_s: float | None = 60.0,
     max_states: int = 200_000,
+    min_cut: bool = True,
 ) -> Certificate:
     """A certificate of the solution's lower bound.
 
@@ -46,13 +47,14 @@ def certify(
         solution: whose bound is to be certified; its order shows where to look.
         time_limit_s: wall time for finding the proof again.
         max_states: a search of more states is left to the checker (`replay`).
+        min_cut: try min-cut bounds, which are the smallest proofs; else searches only.
 
     Returns:
         A certificate whose `bound_bytes` is the solution's lower bound; or, where no proof of it
         was found within the limit, the greatest bound that a node's min cut proves.
     """
     deadline = None if time_limit_s is None else time.monotonic() + time_limit_s
-    finder = _Finder(problem, solution, deadline, max_states)
+    finder = _Finder(problem, solution, deadline, max_states, min_cut)
     bound, proof = finder.find(solution.lower_bound_bytes)
     return Certificate(
         sha256=problem_sha256(problem),
@@ -73,7 +75,9 @@ class _Finder:
         solution: ScheduleSolution,
         deadline: float | None,
         max_states: int,
+        min_cut: bool,
     ) -> None:
+        self._min_cut = min_cut
         self._native = native_problem(problem)
         self._problem = problem
         self._deadline = deadline
@@ -106,7 +110,7 @@ class _Finder:
         best, at = start, -1
         steps = sorted(range(len(self._order)), key=lambda k: -self._transients[k])
         for k in steps:
-            if self._transients[k] < bound or best >= bound:
+            if not self._min_cut or self._transients[k] < bound or best >= bound:
                 break
             value = self._native.min_cut(self._order[k])
             if value > best:
