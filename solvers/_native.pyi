@@ -25,30 +25,14 @@ class Schedule:
     def parts(self) -> list[tuple[int, int]]:
         """Positions [begin, end) between cut nodes, the same in every order."""
 
-    def transients(self, order: Sequence[int]) -> list[int]:
-        """The transients of a valid order's steps; ValueError if it is not valid."""
-
     def min_cut(self, node: int) -> int:
         """The least transient of a node over all ideals."""
 
-    def min_cut_inside(self, node: int) -> list[int]:
-        """The smallest ideal where it is reached."""
+    def deduce(self, budget: int) -> tuple[bool, int, list[tuple[int, int]]]:
+        """What all orders within a budget have in common.
 
-    def min_cut_flows(
-        self, node: int
-    ) -> list[tuple[list[int], int, list[tuple[int, int, int]], list[tuple[int, int, int]]]]:
-        """The flows behind min_cut: (spared, bound, through, against) each."""
-
-    def trace_search(
-        self,
-        part: int,
-        budget: int,
-        forward: bool,
-        macro: bool,
-        state_limit: int,
-        time_limit_s: float,
-    ) -> tuple[bool | None, int, list[int], list[int]]:
-        """Whether a part has an order within the budget, the states, and the trace."""
+        Whether there is none, the least budget for which that is not said, (before, after) pairs.
+        """
 
 class ScheduleTechniques:
     """Switches of the exact method."""
@@ -64,6 +48,7 @@ class ScheduleTechniques:
         windows: bool,
         cut_nodes: bool,
         beam: bool,
+        deduce: bool,
         visited_bytes: int,
         exact_states: bool,
     ) -> None: ...
@@ -101,6 +86,43 @@ def solve_schedule(
     progress: object | None,
 ) -> ScheduleOutcome:
     """Solve until proven, or stopped by a limit, Ctrl-C, or True from `progress`."""
+
+def solve_serenity(
+    problem: Schedule,
+    starts: Sequence[tuple[str, Sequence[int]]],
+    *,
+    divide: bool,
+    soft_budget: bool,
+    step_states: int,
+    memory_bytes: int,
+    time_limit_s: float,
+    work_limit: int,
+    progress: object | None,
+) -> ScheduleOutcome:
+    """SERENITY's dynamic programming, divide and conquer, and adaptive soft budgeting."""
+
+def transients(problem: Schedule, order: Sequence[int]) -> list[int]:
+    """The transients of a valid order's steps; ValueError if it is not valid."""
+
+def min_cut_evidence(
+    problem: Schedule, node: int
+) -> tuple[
+    int,
+    list[int],
+    list[tuple[list[int], int, list[tuple[int, int, int]], list[tuple[int, int, int]]]],
+]:
+    """The min-cut bound, the smallest ideal where it is reached, and the flows behind it."""
+
+def trace_search(
+    problem: Schedule,
+    part: int,
+    budget: int,
+    forward: bool,
+    macro: bool,
+    state_limit: int,
+    time_limit_s: float,
+) -> tuple[bool | None, int, list[int], list[int]]:
+    """Whether a part has an order within the budget (None: not known), the states, their trace."""
 
 class Packer:
     """Blocks to pack, with their overlaps in time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from lowtide.solvers import _native
 from lowtide.solvers.schedule.certificate import (
     Certificate,
     CutProof,
@@ -89,7 +90,7 @@ class _Finder:
             if b.size > 0 and (b.producer >= 0 or problem.inputs_in_arena)
         ]
         self._order = list(solution.order or problem.topological_order)
-        self._transients = self._native.transients(self._order)
+        self._transients = _native.transients(self._native, self._order)
         self._parts = self._native.parts()
 
     def find(self, bound: int) -> tuple[int, Proof]:
@@ -129,13 +130,11 @@ class _Finder:
         return (best, StartProof()) if at < 0 else (best, self._cut(at))
 
     def _cut(self, node: int) -> CutProof:
-        flows = self._native.min_cut_flows(node)
-        least = min(value for _, value, _, _ in flows)
-        inside = self._native.min_cut_inside(node)
+        least, inside, flows = _native.min_cut_evidence(self._native, node)
         order = [*inside, node]
         ideal = set(inside)
         rest = [v for v in self._problem.topological_order if v not in ideal and v != node]
-        exact = self._native.transients([*order, *rest])[len(inside)] == least
+        exact = _native.transients(self._native, [*order, *rest])[len(inside)] == least
         ancestors = _closure(self._problem, node)
         return CutProof(
             node,
@@ -164,8 +163,8 @@ class _Finder:
                 for macro in (False, True):
                     for forward in (True, False):
                         limit = slice_ if best is None else min(slice_, best[0])
-                        found, states, codes, ends = self._native.trace_search(
-                            part, bound - 1, forward, macro, limit, self._remaining()
+                        found, states, codes, ends = _native.trace_search(
+                            self._native, part, bound - 1, forward, macro, limit, self._remaining()
                         )
                         if found is False and (best is None or len(codes) < len(best[3])):
                             best = (states, part, forward, codes, ends)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lowtide.solvers.schedule.problem import ScheduleProblem
 
-__all__ = ["ExactOptions", "native_problem", "schedule"]
+__all__ = ["ExactOptions", "native_problem", "schedule", "stopping_hook"]
 
 # The orders that start the search: cheap, and different from each other.
 _STARTS = ("file", "ort_default", "dfs", "list")
@@ -42,6 +42,7 @@ class ExactOptions:
         windows: reorder windows around the incumbent's highest transients.
         cut_nodes: solve apart what lies between nodes that are comparable with every other node.
         beam: beam search for incumbents.
+        deduce: search with the precedence that all orders within the budget have in common.
         heuristics: start from named orders; else from Kahn's alone.
         visited_bytes: memory for the states visited by one search.
         exact_states: compare visited states, not their 128-bit hashes: no proof rests on chance.
@@ -56,6 +57,7 @@ class ExactOptions:
     windows: bool = True
     cut_nodes: bool = True
     beam: bool = True
+    deduce: bool = True
     heuristics: bool = True
     visited_bytes: int = 1 << 28
     exact_states: bool = False
@@ -129,10 +131,11 @@ def schedule(
         windows=opts.windows,
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
+        deduce=opts.deduce,
         visited_bytes=opts.visited_bytes,
         exact_states=opts.exact_states,
     )
-    hook = _hook(progress)
+    hook = stopping_hook(progress)
     outcome = _native.solve_schedule(
         native_problem(problem),
         starts,
@@ -163,7 +166,7 @@ def schedule(
     return solution
 
 
-def _hook(
+def stopping_hook(
     progress: Callable[[int | None, int], None] | None,
 ) -> Callable[[int, int], bool] | None:
     """`progress` as the native core calls it, which stops on True: Ctrl-C may land in here too."""

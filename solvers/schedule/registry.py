@@ -1,4 +1,4 @@
-"""Schedulers by name: `exact`, the named orders, and those of other packages.
+"""Schedulers by name: `exact`, `serenity`, the named orders, and those of other packages.
 
 A package adds one through the entry-point group `lowtide.solvers`:
 
@@ -18,6 +18,7 @@ from lowtide.errors import InputError
 from lowtide.solvers.schedule.check import check, peak_of
 from lowtide.solvers.schedule.exact import schedule
 from lowtide.solvers.schedule.orders import ORDERS
+from lowtide.solvers.schedule.serenity import serenity
 from lowtide.solvers.schedule.solution import ScheduleSolution
 from lowtide.solvers.status import Status
 
@@ -47,9 +48,12 @@ class Scheduler(Protocol):
         ...
 
 
+_SEARCHES: dict[str, Scheduler] = {"exact": schedule, "serenity": serenity}
+
+
 def available() -> tuple[str, ...]:
     """The names that `get_scheduler` knows, built-in ones first; loads nothing."""
-    built_in = ["exact", *ORDERS]
+    built_in = [*_SEARCHES, *ORDERS]
     others = {point.name for point in entry_points(group=ENTRY_POINTS)} - set(built_in)
     return (*built_in, *sorted(others))
 
@@ -60,8 +64,8 @@ def get_scheduler(name: str) -> Scheduler:
     Raises:
         InputError: there is none, or another package's cannot be loaded.
     """
-    if name == "exact":
-        return schedule
+    if name in _SEARCHES:
+        return _SEARCHES[name]
     if name in ORDERS:
         return _from_order(name)
     for point in entry_points(group=ENTRY_POINTS):

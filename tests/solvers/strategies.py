@@ -72,6 +72,7 @@ def exact_options() -> st.SearchStrategy[ExactOptions]:
         windows=st.booleans(),
         cut_nodes=st.booleans(),
         beam=st.booleans(),
+        deduce=st.booleans(),
         heuristics=st.booleans(),
         visited_bytes=st.sampled_from([0, 20_000, 1 << 24]),
         exact_states=st.booleans(),

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowtide.errors import CertificateError, InstanceError
+from lowtide.solvers import _native
 from lowtide.solvers.schedule.certificate import (
     Certificate,
     CutProof,
@@ -190,7 +191,9 @@ def test_the_states_of_a_search_that_succeeds_are_no_proof(
     best = best_by_ideals(problem)
     native = native_problem(problem)
     for part, (begin, end) in enumerate(native.parts()):
-        found, _, codes, ends = native.trace_search(part, best, forward, macro, 10**6, -1.0)
+        found, _, codes, ends = _native.trace_search(
+            native, part, best, forward, macro, 10**6, -1.0
+        )
         assert found
         if (begin, end) != (0, problem.num_nodes):
             continue

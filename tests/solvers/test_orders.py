@@ -114,5 +114,5 @@ def test_schedulers_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"no scheduler `best`.*exact, file"):
+    with pytest.raises(InputError, match=r"no scheduler `best`.*exact, serenity, file"):
         get_scheduler("best")

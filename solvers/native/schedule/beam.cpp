@@ -11,8 +11,9 @@ namespace lowtide::schedule {
 
 namespace {
 
+template <bool kForward>
 struct State {
-  std::unique_ptr<Walk<true>> walk;
+  std::unique_ptr<Walk<kForward>> walk;
   Bytes peak;
   std::int32_t trace;  // in the list of steps, -1 at the start
 };
@@ -34,17 +35,17 @@ bool better(const Child& x, const Child& y) {
   return x.node < y.node;
 }
 
-}  // namespace
-
-std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size_t width,
-                       Bytes floor, Bytes limit, Control& control) {
+template <bool kForward>
+std::vector<Node> beam_of(const Problem& problem, const Segment& segment, std::size_t width,
+                          Bytes floor, Bytes limit, Control& control) {
+  using State = State<kForward>;
   std::vector<State> states;
-  states.push_back({std::make_unique<Walk<true>>(problem, segment), floor, -1});
+  states.push_back({std::make_unique<Walk<kForward>>(problem, segment), floor, -1});
   std::vector<Step> steps;
   for (std::size_t length = 0; length < segment.nodes.size(); ++length) {
     std::vector<Child> children;
     for (std::size_t k = 0; k < states.size(); ++k) {
-      const Walk<true>& walk = *states[k].walk;
+      const Walk<kForward>& walk = *states[k].walk;
       if (control.spend(1 + walk.ready().size())) return {};
       const std::size_t begin = children.size();
       for (Node v : walk.ready()) {
@@ -75,12 +76,13 @@ std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size
     wider.reserve(kept.size());
     for (const Child& child : kept) {
       State& parent = states[child.parent];
+      if (control.spend(1 + segment.place.size() / 64)) return {};
       steps.push_back({child.node, parent.trace});
       const auto trace = static_cast<std::int32_t>(steps.size()) - 1;
       // The last child takes its parent's walk over.
-      std::unique_ptr<Walk<true>> walk = --uses[child.parent] == 0
-                                             ? std::move(parent.walk)
-                                             : std::make_unique<Walk<true>>(*parent.walk);
+      std::unique_ptr<Walk<kForward>> walk = --uses[child.parent] == 0
+                                                 ? std::move(parent.walk)
+                                                 : std::make_unique<Walk<kForward>>(*parent.walk);
       walk->step(child.node);
       wider.push_back({std::move(walk), child.peak, trace});
     }
@@ -89,8 +91,16 @@ std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size
   std::vector<Node> order;
   for (std::int32_t t = states.front().trace; t >= 0; t = steps[t].before)
     order.push_back(steps[t].node);
-  std::reverse(order.begin(), order.end());
+  if (kForward) std::reverse(order.begin(), order.end());
   return order;
+}
+
+}  // namespace
+
+std::vector<Node> beam(const Problem& problem, const Segment& segment, std::size_t width,
+                       Bytes floor, Bytes limit, bool forward, Control& control) {
+  if (forward) return beam_of<true>(problem, segment, width, floor, limit, control);
+  return beam_of<false>(problem, segment, width, floor, limit, control);
 }
 
 }  // namespace lowtide::schedule

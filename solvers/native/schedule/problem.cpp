@@ -32,7 +32,6 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
   require(d.workspace.empty() || d.workspace.size() == n, "workspace needs one entry per node");
   const auto is_node = [&](Node v) { return v >= 0 && v < d.num_nodes; };
   predecessors_.resize(n);
-  successors_.resize(n);
   reads_.resize(n);
   makes_.resize(n);
   overwrites_.resize(n);
@@ -76,10 +75,7 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
     require(is_node(before) && is_node(after), "a precedence names a node that is not there");
     predecessors_[after].push_back(before);
   }
-  for (std::size_t v = 0; v < n; ++v) {
-    sort_distinct(predecessors_[v]);
-    for (Node p : predecessors_[v]) successors_[p].push_back(static_cast<Node>(v));
-  }
+  sort_nodes();
   for (const auto& [node, output, input] : d.in_place) {
     require(is_node(node) && output >= 0 && static_cast<std::size_t>(output) < count &&
                 input >= 0 && static_cast<std::size_t>(input) < count,
@@ -97,6 +93,16 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
       if (c != node) shared_[c] = 1;
     }
   }
+}
+
+void Problem::sort_nodes() {
+  const auto n = static_cast<std::size_t>(num_nodes_);
+  successors_.assign(n, {});
+  topological_order_.clear();
+  for (std::size_t v = 0; v < n; ++v) {
+    sort_distinct(predecessors_[v]);
+    for (Node p : predecessors_[v]) successors_[p].push_back(static_cast<Node>(v));
+  }
   std::vector<Index> missing(n);
   std::priority_queue<Node, std::vector<Node>, std::greater<>> ready;
   for (std::size_t v = 0; v < n; ++v) {
@@ -112,6 +118,13 @@ Problem::Problem(const Description& d) : num_nodes_(d.num_nodes) {
     }
   }
   require(topological_order_.size() == n, "the nodes depend on each other in a cycle");
+}
+
+Problem Problem::with_precedence(std::span<const std::pair<Node, Node>> edges) const {
+  Problem problem = *this;
+  for (const auto& [before, after] : edges) problem.predecessors_[after].push_back(before);
+  problem.sort_nodes();
+  return problem;
 }
 
 Segment Problem::whole() const {

@@ -83,6 +83,9 @@ class Problem {
   }  // mem of the empty ideal, a bound on every peak
   const std::vector<Node>& topological_order() const { return topological_order_; }
 
+  // The same with further (before, after) pairs; throws std::invalid_argument if they make a cycle.
+  Problem with_precedence(std::span<const std::pair<Node, Node>> edges) const;
+
   // The transients of the steps of `order`; throws std::invalid_argument when it is not valid.
   std::vector<Bytes> transients(std::span<const Node> order) const;
   // The highest transient of `order`, at least start_bytes().
@@ -99,6 +102,8 @@ class Problem {
   Segment make_segment(std::span<const Node> before, std::span<const Node> inside) const;
 
  private:
+  void sort_nodes();  // by predecessors_, sets the other two
+
   Node num_nodes_;
   std::vector<Buffer> buffers_;
   std::vector<std::vector<Node>> predecessors_, successors_;

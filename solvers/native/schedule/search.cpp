@@ -11,6 +11,7 @@ namespace lowtide::schedule {
 namespace {
 
 constexpr std::size_t kMacroPops = 40;
+constexpr std::size_t kMostChildren = std::size_t{1} << 24;  // 400 MB
 
 template <bool kForward>
 class Search {
@@ -46,7 +47,8 @@ class Search {
         rewind(length);
         continue;
       }
-      if (states_ + macro_pops_ / 16 >= state_limit || control_.spend(1 + walk_.ready().size())) {
+      if (states_ + macro_pops_ / 16 >= state_limit || children_.size() >= kMostChildren ||
+          control_.spend(1 + walk_.ready().size())) {
         return finish(result, Verdict::kUnknown);
       }
       take(children_[frame.next++].node);

@@ -57,8 +57,8 @@ struct SearchResult {
   std::uint64_t states = 0;
 };
 
-// At most `state_limit` states; unknown when it, or `control`, ends the search.  The states go into
-// `trace` if there is one.
+// At most `state_limit` states; unknown when it, the memory for what is left to try (400 MB), or
+// `control` ends the search.  The states go into `trace` if there is one.
 SearchResult decide(const Problem& problem, const Segment& segment, Bytes budget, bool forward,
                     const SearchOptions& options, std::uint64_t state_limit, Control& control,
                     Trace* trace = nullptr);

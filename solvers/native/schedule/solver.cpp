@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "schedule/beam.hpp"
+#include "schedule/deduce.hpp"
 #include "schedule/min_cut.hpp"
 #include "schedule/walk.hpp"
 
@@ -15,6 +16,13 @@ namespace {
 constexpr std::uint64_t kFirstSlice = 400;  // states of a search in the first round
 constexpr std::uint64_t kSqueezeSlice = 400;
 constexpr std::size_t kMostCuts = 60;
+// Flows of a pass over a part's steps times the nodes of the problem, in the first round.
+constexpr std::size_t kFlowNodes = std::size_t{1} << 23;
+// Of one deduction: vertices looked at, and the most nodes of a part (for memory, of its square).
+constexpr std::uint64_t kDeduceWork = std::uint64_t{1} << 32;
+constexpr std::size_t kMostDeduced = 2048;
+// Width of a beam times the nodes of a problem, of which every state keeps some 12 bytes.
+constexpr std::size_t kBeamNodes = std::size_t{1} << 24;
 
 }  // namespace
 
@@ -25,16 +33,22 @@ Solver::Solver(const Problem& problem, const Techniques& techniques)
     ranges.assign(1, {0, static_cast<std::size_t>(problem.num_nodes())});
   }
   const std::vector<Node>& order = problem.topological_order();
-  const std::vector<Bytes> transients = problem.transients(order);
+  flowed_.assign(problem.num_nodes(), 0);
+  const Segment whole = problem.whole();
+  Walk<true> walk(problem, whole);
   floor_ = problem.start_bytes();
   for (const auto& [begin, end] : ranges) {
-    Part part{begin, end, {order.begin() + begin, order.begin() + end}, 0, 0};
-    for (std::size_t k = begin; k < end; ++k) {
-      part.upper = std::max(part.upper, transients[k]);
-      Bytes least = problem.work(order[k]);
-      for (const Overwrite& o : problem.overwrites(order[k])) least -= o.size;
+    // Every order passes through the part's ends.  A transient is at least mem before the step, for
+    // no more is saved than made, and after it, for no more is saved than dies.
+    Part part{begin, end, {order.begin() + begin, order.begin() + end}, 0, walk.mem()};
+    for (Node v : part.order) {
+      part.upper = std::max(part.upper, walk.look(v).transient);
+      walk.step(v);
+      Bytes least = problem.work(v);
+      for (const Overwrite& o : problem.overwrites(v)) least -= o.size;
       part.lower = std::max(part.lower, least);
     }
+    part.lower = std::max(part.lower, walk.mem());
     if (end - begin == 1) part.lower = part.upper;  // a cut node runs at one ideal in every order
     if (part.lower > floor_) {
       floor_ = part.lower;
@@ -124,13 +138,20 @@ std::vector<std::size_t> Solver::by_falling(const std::vector<Bytes>& transients
 }
 
 void Solver::bound_part(Part& part, const Segment& segment, Control& control) {
+  std::size_t left = std::max<std::size_t>(kFlowNodes / segment.place.size(), 64)
+                     << (2 * std::min<std::size_t>(part.round, 8));
   const std::vector<Bytes> transients = transients_of(segment, part.order);
   std::vector<std::size_t> steps = by_falling(transients);
   // LB(v) is at most v's transient here, so what is at or below the floor cannot raise it.
   for (std::size_t k : steps) {
-    if (transients[k] <= floor_ || control.stopped()) break;
+    const Node v = part.order[k];
+    if (transients[k] <= floor_ || left == 0) break;
+    if (flowed_[v] != 0) continue;
+    if (control.spend(segment.place.size() / 8)) break;
+    --left;
     ++flows_;
-    raise(part, min_cut(problem_, segment, part.order[k], control).bound, "min-cut");
+    flowed_[v] = 1;
+    raise(part, min_cut(problem_, segment, v, control).bound, "min-cut");
   }
 }
 
@@ -142,8 +163,8 @@ void Solver::reorder_part(Part& part, const Segment& segment, Control& control) 
   steps.resize(std::min(steps.size(), kMostCuts));
   std::vector<std::vector<Node>> sets;
   for (std::size_t k : steps) {
-    if (control.stopped()) return;
     if (transients[k] < floor_ - floor_ / 200) break;
+    if (control.spend(segment.place.size() / 8)) return;
     ++flows_;
     Cut cut = min_cut(problem_, segment, part.order[k], control);
     if (cut.bound < floor_ - floor_ / 200) continue;
@@ -279,6 +300,67 @@ void Solver::search_part(Part& part, const Segment& segment, Control& control) {
   }
 }
 
+// Beams by the peak so far, then by mem alone within a budget one below the incumbent.
+void Solver::beam_part(Part& part, const Segment& segment, Control& control) {
+  if (part.round > 3) return;
+  const std::size_t most = std::max<std::size_t>(kBeamNodes / segment.place.size(), 1);
+  const std::size_t width = std::min(most, std::size_t{8} << (3 * part.round));
+  for (bool forward : {true, false}) {
+    if (!forward && !techniques_.backward) continue;
+    for (bool by_peak : {true, false}) {
+      if (!is_open(part) || control.stopped()) return;
+      if (by_peak && (!forward || part.round > 2)) continue;
+      const Bytes floor = by_peak ? floor_ : part.upper - 1;
+      accept(part, beam(problem_, segment, width, floor, part.upper, forward, control), "beam");
+    }
+  }
+}
+
+// Deduces precedence at `budget`; false when no order is within it, and the bound was raised.
+bool Solver::deduce_part(Part& part, const Segment& segment, Bytes budget, Control& control) {
+  if (part.budget == budget) return true;
+  const Deduction result = deduce(problem_, segment, budget, kDeduceWork, control);
+  ++flows_;
+  if (result.infeasible) {
+    raise(part, std::min(result.next_bound, part.upper), "deduction");
+    return false;
+  }
+  part.budget = budget;
+  part.holds_below = result.next_bound;
+  part.deduced = std::make_shared<const Problem>(problem_.with_precedence(result.edges));
+  return true;
+}
+
+// Searches at the bound, in the problem with the precedence that holds there, until it stands.
+void Solver::search_deduced(Part& part, const Segment& segment, Control& control) {
+  const std::uint64_t size = segment.nodes.size();
+  const std::uint64_t slice = kFirstSlice << (2 * std::min<std::size_t>(part.round, 24));
+  if (size * size * size > (kFirstSlice * slice) || size > kMostDeduced) return;
+  const SearchOptions options{techniques_.one_step, false, techniques_.visited_bytes,
+                              techniques_.exact_states};
+  bool open = true;
+  while (open && is_open(part) && !control.stopped()) {
+    const Bytes budget = std::max(floor_, part.lower);
+    if (!deduce_part(part, segment, budget, control)) continue;
+    open = false;
+    for (bool forward : {false, true}) {
+      if ((!forward && !techniques_.backward) || open || control.stopped()) continue;
+      const SearchResult result =
+          decide(*part.deduced, segment, budget, forward, options, slice, control);
+      states_ += result.states;
+      if (result.verdict == Verdict::kFeasible) {
+        accept(part, result.order, "search");
+        return;
+      }
+      if (result.verdict == Verdict::kInfeasible) {
+        const Bytes next = std::min(result.next_bound, part.holds_below);
+        raise(part, std::min(next, part.upper), "search");
+        open = true;
+      }
+    }
+  }
+}
+
 void Solver::run(Control& control) {
   const auto worst = [&]() -> Part* {
     const auto it =
@@ -302,7 +384,7 @@ void Solver::run(Control& control) {
     const Segment segment = segment_of(*next);
     if (techniques_.min_cut) bound_part(*next, segment, control);
     if (techniques_.beam && is_open(*next)) {
-      accept(*next, beam(problem_, segment, 1, floor_, next->upper, control), "beam");
+      accept(*next, beam(problem_, segment, 1, floor_, next->upper, true, control), "beam");
     }
     if (techniques_.reorder && is_open(*next)) reorder_part(*next, segment, control);
     if (techniques_.windows && is_open(*next)) {
@@ -313,12 +395,11 @@ void Solver::run(Control& control) {
   while (Part* part = worst()) {
     if (control.stopped()) return;
     const Segment segment = segment_of(*part);
+    if (techniques_.min_cut) bound_part(*part, segment, control);
     search_part(*part, segment, control);
     const Bytes before = part->upper;
-    if (techniques_.beam && is_open(*part) && part->round <= 2) {
-      const std::size_t width = std::size_t{8} << (3 * part->round);
-      accept(*part, beam(problem_, segment, width, floor_, part->upper, control), "beam");
-    }
+    if (techniques_.beam) beam_part(*part, segment, control);
+    if (techniques_.deduce) search_deduced(*part, segment, control);
     if (techniques_.reorder && is_open(*part) && (part->round == 0 || part->upper < before)) {
       reorder_part(*part, segment, control);
     }

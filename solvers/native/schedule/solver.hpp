@@ -3,6 +3,7 @@
 // clock ends it.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct Techniques {
   bool windows = true;
   bool cut_nodes = true;
   bool beam = true;
+  bool deduce = true;
   std::size_t visited_bytes = std::size_t{1} << 28;
   bool exact_states = false;
 };
@@ -52,6 +54,9 @@ class Solver {
     std::vector<Node> order;
     Bytes upper, lower;
     std::size_t round = 0;
+    // The problem with the precedence deduced at a budget, and up to where that holds.
+    Bytes budget = -1, holds_below = 0;
+    std::shared_ptr<const Problem> deduced;
   };
 
   bool is_open(const Part& part) const { return part.upper > floor_; }
@@ -65,12 +70,16 @@ class Solver {
                Control& control);
   void polish_part(Part& part, const Segment& segment, std::uint64_t slice, Control& control);
   static std::vector<std::size_t> by_falling(const std::vector<Bytes>& transients);
+  bool deduce_part(Part& part, const Segment& segment, Bytes budget, Control& control);
+  void search_deduced(Part& part, const Segment& segment, Control& control);
+  void beam_part(Part& part, const Segment& segment, Control& control);
   void search_part(Part& part, const Segment& segment, Control& control);
 
   const Problem& problem_;
   Techniques techniques_;
   std::vector<Part> parts_;
-  Bytes floor_ = 0;  // the greatest lower bound of the parts
+  std::vector<std::uint8_t> flowed_;  // per node: its min-cut bound is part of its part's
+  Bytes floor_ = 0;                   // the greatest lower bound of the parts
   std::string method_, bound_method_ = "trivial";
   std::uint64_t states_ = 0, flows_ = 0;
 };

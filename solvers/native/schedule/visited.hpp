@@ -18,7 +18,7 @@ class Visited {
 
   // True if `hash` was there already.  A full set forgets what is new: slower, never wrong.
   bool insert(const Hash& hash) {
-    if (2 * (count_ + 1) > table_.size()) grow();
+    if (4 * (count_ + 1) > 3 * table_.size()) grow();
     if (table_.empty()) return false;
     for (std::size_t k = hash.a & (table_.size() - 1);; k = (k + 1) & (table_.size() - 1)) {
       if (table_[k] == hash) return true;
