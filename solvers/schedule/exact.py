@@ -43,6 +43,7 @@ class ExactOptions:
         cut_nodes: solve apart what lies between nodes that are comparable with every other node.
         beam: beam search for incumbents.
         deduce: search with the precedence that all orders within the budget have in common.
+        probe: split a budget into cases, of two nodes one before the other, and refute each.
         heuristics: start from named orders; else from Kahn's alone.
         visited_bytes: memory for the states visited by one search.
         exact_states: compare visited states, not their 128-bit hashes: no proof rests on chance.
@@ -58,6 +59,7 @@ class ExactOptions:
     cut_nodes: bool = True
     beam: bool = True
     deduce: bool = True
+    probe: bool = True
     heuristics: bool = True
     visited_bytes: int = 1 << 28
     exact_states: bool = False
@@ -132,6 +134,7 @@ def schedule(
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
         deduce=opts.deduce,
+        probe=opts.probe,
         visited_bytes=opts.visited_bytes,
         exact_states=opts.exact_states,
     )

@@ -73,6 +73,7 @@ def exact_options() -> st.SearchStrategy[ExactOptions]:
         cut_nodes=st.booleans(),
         beam=st.booleans(),
         deduce=st.booleans(),
+        probe=st.booleans(),
         heuristics=st.booleans(),
         visited_bytes=st.sampled_from([0, 20_000, 1 << 24]),
         exact_states=st.booleans(),

@@ -79,21 +79,23 @@ TWINS = ScheduleProblem(
 )
 
 
-@settings(max_examples=600)
-@given(schedule_problems(max_nodes=9), st.booleans())
-def test_every_optimum_has_a_certificate(problem: ScheduleProblem, min_cut: bool) -> None:
+@settings(max_examples=350)
+@given(schedule_problems(max_nodes=9), st.booleans(), st.booleans())
+def test_every_optimum_has_a_certificate(
+    problem: ScheduleProblem, min_cut: bool, searches: bool
+) -> None:
     solution = schedule(problem)
-    certificate = certify(problem, solution, min_cut=min_cut)
+    certificate = certify(problem, solution, min_cut=min_cut, searches=searches)
     assert certificate.bound_bytes == solution.peak_bytes == best_by_ideals(problem)
     assert check_certificate(problem, certificate) == solution.peak_bytes
     assert parse_certificate(to_json(certificate)) == certificate
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(schedule_problems(max_nodes=9))
 def test_a_replay_proves_what_a_search_proves(problem: ScheduleProblem) -> None:
     solution = schedule(problem)
-    certificate = certify(problem, solution, min_cut=False, max_states=0)
+    certificate = certify(problem, solution, min_cut=False, cases=False, max_states=0)
     assert check_certificate(problem, certificate) == best_by_ideals(problem)
     assert "SearchProof" not in kinds(certificate)
 
@@ -156,17 +158,22 @@ def accepted(problem: ScheduleProblem, document: Json) -> int | None:
         return None
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=160, deadline=None)
 @given(
     schedule_problems(max_nodes=8),
-    st.sampled_from(["cut", "search", "replay"]),
+    st.sampled_from(["cut", "search", "cases", "replay"]),
     st.randoms(use_true_random=False),
 )
 def test_no_mutation_proves_too_much(problem: ScheduleProblem, kind: str, random: Random) -> None:
     solution = schedule(problem)
     best = best_by_ideals(problem)
     certificate = certify(
-        problem, solution, min_cut=kind == "cut", max_states=0 if kind == "replay" else 10**6
+        problem,
+        solution,
+        min_cut=kind == "cut",
+        searches=kind != "cases",
+        cases=kind == "cases",
+        max_states=0 if kind == "replay" else 10**6,
     )
     document = cast("Json", json.loads(to_json(certificate)))
     every = list(places(document))
@@ -182,7 +189,7 @@ def test_no_mutation_proves_too_much(problem: ScheduleProblem, kind: str, random
             assert value is None or value <= best
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(schedule_problems(max_nodes=9), st.booleans(), st.booleans())
 def test_the_states_of_a_search_that_succeeds_are_no_proof(
     problem: ScheduleProblem, forward: bool, macro: bool
@@ -190,9 +197,9 @@ def test_the_states_of_a_search_that_succeeds_are_no_proof(
     # The budget is the optimum: all states before the order is found, and none that is dead.
     best = best_by_ideals(problem)
     native = native_problem(problem)
-    for part, (begin, end) in enumerate(native.parts()):
+    for begin, end in native.parts():
         found, _, codes, ends = _native.trace_search(
-            native, part, best, forward, macro, 10**6, -1.0
+            native, begin, end, best, forward, macro, 10**6, -1.0
         )
         assert found
         if (begin, end) != (0, problem.num_nodes):
@@ -209,7 +216,7 @@ def test_the_states_of_a_search_that_succeeds_are_no_proof(
             )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(schedule_problems(max_nodes=8), st.data())
 def test_a_certificate_of_another_problem_is_refused(
     problem: ScheduleProblem, data: st.DataObject
@@ -247,8 +254,9 @@ def test_each_kind_is_what_it_should_be() -> None:
     assert kinds(cut) == {"CutProof"}
     assert isinstance(cut.proofs[0], CutProof)
     assert cut.proofs[0].ideal is not None
-    assert kinds(certify(TWINS, solution, min_cut=False)) == {"SearchProof"}
-    assert kinds(certify(TWINS, solution, min_cut=False, max_states=0)) == {"ReplayProof"}
+    assert kinds(certify(TWINS, solution)) == {"SearchProof"}
+    assert kinds(certify(TWINS, solution, searches=False)) == {"SplitProof", "CutProof"}
+    assert kinds(certify(TWINS, solution, cases=False, max_states=0)) == {"ReplayProof"}
     alone = ScheduleProblem(2, (Buffer(5, 0, (1,)), Buffer(7, 1, ())))
     assert kinds(certify(alone, schedule(alone))) == {"NodeProof"}
     inputs = ScheduleProblem(1, (Buffer(5, -1, (0,)),), inputs_in_arena=True)
@@ -355,7 +363,7 @@ def test_checking_ends_at_its_work_limit() -> None:
         check_certificate(TWINS, claim(TWINS, 12, ReplayProof(True, -1, -1, 99)), work_limit=50)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(schedule_problems(max_nodes=8))
 def test_the_name_of_a_problem_is_its_numbers(problem: ScheduleProblem) -> None:
     zeros = replace(problem, workspace=problem.workspace or (0,) * problem.num_nodes)
@@ -396,7 +404,7 @@ def test_a_certificate_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(schedule_problems(max_nodes=9))
 def test_exact_states_change_no_verdict(problem: ScheduleProblem) -> None:
     options = ExactOptions(min_cut=False, reorder=False, windows=False, beam=False)

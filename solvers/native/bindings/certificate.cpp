@@ -8,7 +8,9 @@
 #include "bindings/hook.hpp"
 #include "bindings/parts.hpp"
 #include "control.hpp"
+#include "schedule/deduce.hpp"
 #include "schedule/min_cut.hpp"
+#include "schedule/probe.hpp"
 #include "schedule/problem.hpp"
 #include "schedule/search.hpp"
 
@@ -43,37 +45,86 @@ std::tuple<Bytes, std::vector<Node>, std::vector<FlowTuple>> min_cut_evidence(
   return {cut.bound, std::move(cut.inside), std::move(flows)};
 }
 
-// Whether part `part` has an order within `budget` (None: not known), the states, and their trace:
-// codes and where each state's end (search.hpp).
-std::tuple<std::optional<bool>, std::uint64_t, std::vector<std::int32_t>, std::vector<std::size_t>>
-trace_search(const schedule::Problem& problem, std::size_t part, Bytes budget, bool forward,
-             bool macro, std::uint64_t state_limit, double time_limit_s) {
-  const auto parts = problem.parts();
-  if (part >= parts.size()) throw nb::index_error("not a part");
-  const auto [begin, end] = parts[part];
+// The nodes at positions [begin, end) between cut nodes.
+schedule::Segment segment_at(const schedule::Problem& problem, std::size_t begin, std::size_t end) {
   const std::span<const Node> all(problem.topological_order());
-  const schedule::Segment segment =
-      problem.make_segment(all.first(begin), all.subspan(begin, end - begin));
-  const schedule::SearchOptions options{true, macro, std::size_t{1} << 30, true};
-  schedule::Trace trace;
-  schedule::SearchResult result;
+  if (begin > end || end > all.size()) throw nb::index_error("not positions of nodes");
+  return problem.make_segment(all.first(begin), all.subspan(begin, end - begin));
+}
+
+std::optional<bool> is_feasible(schedule::Verdict verdict) {
+  if (verdict == schedule::Verdict::kUnknown) return std::nullopt;
+  return verdict == schedule::Verdict::kFeasible;
+}
+
+// Runs without the GIL; Ctrl-C is an exception.
+template <typename Call>
+auto run(double time_limit_s, const Call& call) {
   Hook hook([] { return nb::none(); });
   lowtide::Control control(time_limit_s, 0, [&] { return hook(); });
+  decltype(call(control)) result;
   {
     const nb::gil_scoped_release release;
-    result =
-        schedule::decide(problem, segment, budget, forward, options, state_limit, control, &trace);
+    result = call(control);
   }
   hook.rethrow();
   if (hook.interrupted()) {
     PyErr_SetNone(PyExc_KeyboardInterrupt);
     throw nb::python_error();
   }
-  std::optional<bool> feasible;
-  if (result.verdict != schedule::Verdict::kUnknown) {
-    feasible = result.verdict == schedule::Verdict::kFeasible;
+  return result;
+}
+
+std::tuple<std::optional<bool>, std::uint64_t, std::vector<std::int32_t>, std::vector<std::size_t>>
+trace_search(const schedule::Problem& problem, std::size_t begin, std::size_t end, Bytes budget,
+             bool forward, bool macro, std::uint64_t state_limit, double time_limit_s) {
+  const schedule::Segment segment = segment_at(problem, begin, end);
+  const schedule::SearchOptions options{true, macro, std::size_t{1} << 30, true};
+  schedule::Trace trace;
+  const schedule::SearchResult result = run(time_limit_s, [&](lowtide::Control& control) {
+    return schedule::decide(problem, segment, budget, forward, options, state_limit, control,
+                            &trace);
+  });
+  return {is_feasible(result.verdict), result.states, std::move(trace.codes),
+          std::move(trace.ends)};
+}
+
+std::tuple<bool, std::vector<std::pair<Node, Node>>> deduce_between(
+    const schedule::Problem& problem, std::size_t begin, std::size_t end, Bytes budget) {
+  const schedule::Segment segment = segment_at(problem, begin, end);
+  schedule::Deduction result = run(-1.0, [&](lowtide::Control& control) {
+    return schedule::deduce(problem, segment, budget, ~std::uint64_t{0}, control);
+  });
+  return {result.infeasible, std::move(result.edges)};
+}
+
+// Steps are (kind, u, v), see probe.hpp.
+std::tuple<std::optional<bool>, std::vector<std::tuple<int, Node, Node>>> probe(
+    const schedule::Problem& problem, std::size_t begin, std::size_t end, Bytes budget,
+    std::uint64_t slice, std::uint64_t case_limit, double time_limit_s) {
+  const schedule::Segment segment = segment_at(problem, begin, end);
+  schedule::ProbeOptions options;
+  options.slice = slice;
+  options.search.macro = false;
+  options.search.exact_states = true;
+  const schedule::ProbeResult result = run(time_limit_s, [&](lowtide::Control& control) {
+    return schedule::probe(problem, segment, budget, options, case_limit, control);
+  });
+  std::vector<std::tuple<int, Node, Node>> steps;
+  for (const schedule::ProbeStep& s : result.steps) {
+    steps.emplace_back(static_cast<int>(s.kind), s.u, s.v);
   }
-  return {feasible, result.states, std::move(trace.codes), std::move(trace.ends)};
+  return {is_feasible(result.verdict), std::move(steps)};
+}
+
+schedule::Problem with_precedence(const schedule::Problem& problem,
+                                  const std::vector<std::pair<Node, Node>>& edges) {
+  for (const auto& [before, after] : edges) {
+    if (before < 0 || after < 0 || before >= problem.num_nodes() || after >= problem.num_nodes()) {
+      throw nb::index_error("not a node");
+    }
+  }
+  return problem.with_precedence(edges);
 }
 
 }  // namespace
@@ -83,10 +134,18 @@ void add_certificate(nb::module_& m) {
         "The transients of a valid order's steps; ValueError if it is not valid.");
   m.def("min_cut_evidence", &min_cut_evidence, "problem"_a, "node"_a,
         "The min-cut bound, the smallest ideal where it is reached, and the flows behind it.");
-  m.def("trace_search", &trace_search, "problem"_a, "part"_a, "budget"_a, "forward"_a, "macro"_a,
-        "state_limit"_a, "time_limit_s"_a,
-        "Whether a part has an order within the budget (None: not known), the states, and their "
-        "trace.");
+  m.def("with_precedence", &with_precedence, "problem"_a, "edges"_a,
+        "The problem with further (before, after) pairs; ValueError if they make a cycle.");
+  m.def("trace_search", &trace_search, "problem"_a, "begin"_a, "end"_a, "budget"_a, "forward"_a,
+        "macro"_a, "state_limit"_a, "time_limit_s"_a,
+        "Whether the nodes at positions [begin, end) between cut nodes have an order within the "
+        "budget (None: not known), the states, and their trace.");
+  m.def("deduce_between", &deduce_between, "problem"_a, "begin"_a, "end"_a, "budget"_a,
+        "Whether a budget is refuted there, and the (before, after) pairs that hold within it.");
+  m.def("probe", &probe, "problem"_a, "begin"_a, "end"_a, "budget"_a, "slice"_a, "case_limit"_a,
+        "time_limit_s"_a,
+        "Whether there is an order within the budget, by cases, and the steps: (kind, u, v), the "
+        "kinds deduced, forward, backward, split.");
 }
 
 }  // namespace lowtide::bindings

@@ -25,6 +25,7 @@ class Deducer {
         control_(control),
         head_(count_ + 2, -1),
         before_(count_, std::vector<std::uint8_t>(count_, 0)),
+        first_(count_, std::vector<Bytes>(count_, 0)),
         bounds_(count_, 0) {
     local_.assign(problem.num_nodes(), -1);
     for (std::size_t k = 0; k < count_; ++k) local_[segment.nodes[k]] = static_cast<Index>(k);
@@ -46,6 +47,7 @@ class Deducer {
     bool again = true;
     while (again && !stopped()) {
       again = false;
+      for (std::vector<Bytes>& row : first_) std::fill(row.begin(), row.end(), 0);
       std::vector<Index> order(count_);  // the most promising first
       std::iota(order.begin(), order.end(), 0);
       std::stable_sort(order.begin(), order.end(),
@@ -58,6 +60,7 @@ class Deducer {
         }
       }
     }
+    rank_open();
     return result_;
   }
 
@@ -133,6 +136,9 @@ class Deducer {
       side_[u] = side;
       const Bytes bound = fixed + augment(flow, budget_ - fixed);
       side_[u] = kFree;
+      // u is first where it is on the source's side of v's cut.
+      Bytes& known = side == kSource ? first_[u][v] : first_[v][u];
+      known = std::max(known, bound);
       return bound;
     };
     for (std::size_t k = 0; k < count_; ++k) {
@@ -171,6 +177,27 @@ class Deducer {
       for (std::size_t w = 0; w < count_; ++w) before_[x][w] |= before_[first][w];
     }
     return true;
+  }
+
+  void rank_open() {
+    constexpr std::size_t kMostOpen = 16;
+    std::vector<std::tuple<Bytes, Bytes, Index, Index>> pairs;
+    for (std::size_t u = 0; u < count_; ++u) {
+      for (std::size_t v = u + 1; v < count_; ++v) {
+        if (before_[u][v] != 0 || before_[v][u] != 0) continue;
+        const Bytes least = std::max(bounds_[u], bounds_[v]);
+        const Bytes one = std::max(first_[u][v], least), two = std::max(first_[v][u], least);
+        pairs.emplace_back(-std::min(one, two), -std::max(one, two), static_cast<Index>(u),
+                           static_cast<Index>(v));
+      }
+    }
+    const auto most = std::min(kMostOpen, pairs.size());
+    std::partial_sort(pairs.begin(), pairs.begin() + static_cast<std::ptrdiff_t>(most),
+                      pairs.end());
+    for (std::size_t k = 0; k < most; ++k) {
+      const auto& [least, greatest, u, v] = pairs[k];
+      result_.open.emplace_back(segment_.nodes[u], segment_.nodes[v]);
+    }
   }
 
   bool is_sink(Index x) const { return x == sink_ || (x < source_ && side_[x] == kSink); }
@@ -252,6 +279,7 @@ class Deducer {
   std::vector<Index> head_, local_;
   std::vector<Bytes> start_, capacity_;            // without flow; what is left
   std::vector<std::vector<std::uint8_t>> before_;  // [v][u]: u runs before v
+  std::vector<std::vector<Bytes>> first_;          // [u][v]: a bound where u runs before v
   std::vector<std::vector<Index>> spared_;         // arcs to v from what v may write over
   std::vector<Bytes> bounds_;
   std::vector<std::uint8_t> side_;

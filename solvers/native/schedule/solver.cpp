@@ -7,6 +7,7 @@
 #include "schedule/beam.hpp"
 #include "schedule/deduce.hpp"
 #include "schedule/min_cut.hpp"
+#include "schedule/probe.hpp"
 #include "schedule/walk.hpp"
 
 namespace lowtide::schedule {
@@ -361,6 +362,31 @@ void Solver::search_deduced(Part& part, const Segment& segment, Control& control
   }
 }
 
+// Refutes the bound, and then what is one below the incumbent, by cases.
+void Solver::probe_part(Part& part, const Segment& segment, Control& control) {
+  const std::uint64_t size = segment.nodes.size();
+  const std::uint64_t limit = std::uint64_t{1} << (2 * std::min<std::size_t>(part.round, 24));
+  if (size * size * size > (kFirstSlice * kFirstSlice * limit) || size > kMostDeduced) return;
+  ProbeOptions options;
+  options.search = {techniques_.one_step, false, techniques_.visited_bytes,
+                    techniques_.exact_states};
+  options.slice = kFirstSlice << std::min<std::size_t>(part.round, 12);
+  for (bool at_upper : {false, true}) {
+    bool open = true;
+    while (open && is_open(part) && !control.stopped()) {
+      const Bytes budget = at_upper ? part.upper - 1 : std::max(floor_, part.lower);
+      const ProbeResult result = probe(problem_, segment, budget, options, limit, control);
+      states_ += result.states;
+      open = result.verdict != Verdict::kUnknown;
+      if (result.verdict == Verdict::kInfeasible) {
+        raise(part, std::min(result.next_bound, part.upper), "probing");
+      } else if (result.verdict == Verdict::kFeasible) {
+        accept(part, result.order, "probing");
+      }
+    }
+  }
+}
+
 void Solver::run(Control& control) {
   const auto worst = [&]() -> Part* {
     const auto it =
@@ -400,6 +426,7 @@ void Solver::run(Control& control) {
     const Bytes before = part->upper;
     if (techniques_.beam) beam_part(*part, segment, control);
     if (techniques_.deduce) search_deduced(*part, segment, control);
+    if (techniques_.probe && is_open(*part)) probe_part(*part, segment, control);
     if (techniques_.reorder && is_open(*part) && (part->round == 0 || part->upper < before)) {
       reorder_part(*part, segment, control);
     }
