@@ -45,7 +45,7 @@ __all__ = [
 SCHEMA = "lowtide.certificate/1"
 
 # Limits on what a file may hold, so that a hostile one fails soon and in little memory.
-MAX_FILE_BYTES = 256 << 20
+MAX_FILE_BYTES = 64 << 20
 MAX_ENTRIES = 20_000_000
 _LARGEST = 1 << 62
 

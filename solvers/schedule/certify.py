@@ -36,6 +36,7 @@ _FIRST_STATES = 500  # of a search in the first round
 _FIRST_CASES = 1
 _CASE_STATES = 1000  # of a search in a case
 _FEW_STATES = 200  # a search that is small enough not to look for cases
+_MOST_REPLAYED = 5_000_000  # states; more are not checked
 _MOST_SEARCHED = 20_000  # nodes between cut nodes: the checker keeps sets of them
 _MOST_PROBED = 2048  # the same, for cases
 
@@ -141,7 +142,7 @@ class _Finder:
         best, at = -1, -1
         for k in sorted(range(len(self._order)), key=lambda k: -self._transients[k]):
             # A bound is at most the transient in any order.
-            if self._transients[k] < max(least, best + 1) or best >= self._bound:
+            if self._transients[k] < max(least, best + 1) or best >= self._bound or self._late():
                 break
             value = self._native.min_cut(self._order[k])
             if value > best and value >= least:
@@ -207,7 +208,7 @@ class _Finder:
     ) -> Proof:
         after, before = self._cut_nodes(part)
         if len(ends) > self._max_states:
-            return ReplayProof(forward, after, before, 64 * len(ends))
+            return ReplayProof(forward, after, before, min(_MOST_REPLAYED, 64 * len(ends)))
         return SearchProof(forward, after, before, search_states(codes, ends))
 
     def _cut_nodes(self, part: tuple[int, int]) -> tuple[int, int]:

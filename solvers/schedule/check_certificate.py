@@ -346,7 +346,9 @@ def _choices(view: _View, node: int, late: set[int]) -> Iterable[frozenset[int]]
             operands.setdefault(view.size[result], set()).add(operand)
     number = 1
     for size, group in operands.items():
-        number *= comb(len(group), min(len(group), len(results[size])))
+        take = min(len(group), len(results[size]))
+        # n over k is at least n, unless k is n.
+        number *= _MOST_SETS + 1 if take < len(group) > _MOST_SETS else comb(len(group), take)
         if number > _MOST_SETS:
             return [frozenset().union(*operands.values())]
     return [

@@ -49,6 +49,7 @@ __all__ = ["Meter", "Piece", "check_replay", "check_search"]
 
 _MOST_NODES = 20_000  # between two cut nodes: sets are kept as bits
 _MOST_PARTS = 4096  # of one group
+_MOST_REPLAYED = 5_000_000  # states of a replay: they are kept in memory
 
 
 class Meter:
@@ -304,6 +305,8 @@ def check_replay(piece: Piece, proof: ReplayProof, bound: int, where: str) -> No
     Raises:
         CertificateError: there is one, or there are more states than the certificate says.
     """
+    if proof.states > _MOST_REPLAYED:
+        raise CertificateError(f"{where}: {proof.states} states, over {_MOST_REPLAYED}")
     forward, budget = proof.forward, bound - 1
     dead: set[int] = set()
     stack = [piece.root(forward)]

@@ -39,7 +39,7 @@ from lowtide.solvers.schedule.check_certificate import check_certificate
 from lowtide.solvers.schedule.exact import ExactOptions, native_problem, schedule
 from lowtide.solvers.schedule.problem import Buffer, InPlace, ScheduleProblem
 from tests.solvers.oracles import best_by_ideals
-from tests.solvers.strategies import schedule_problems
+from tests.solvers.strategies import networks, schedule_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,6 +186,22 @@ def test_no_mutation_proves_too_much(problem: ScheduleProblem, kind: str, random
         if place[:1] != ("bound_bytes",):
             twice = mutated(mutated(above, place, random), random.choice(every[:3]), random)
             value = accepted(problem, twice)
+            assert value is None or value <= best
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.randoms(use_true_random=False), st.booleans())
+def test_no_mutation_of_a_network_proves_too_much(random: Random, cases: bool) -> None:
+    problem = networks(random, 13)
+    solution = schedule(problem)
+    best = best_by_ideals(problem)
+    assert solution.peak_bytes == best
+    certificate = certify(problem, solution, min_cut=False, searches=not cases, cases=cases)
+    for claimed in (certificate, replace(certificate, bound_bytes=best + 1)):
+        document = cast("Json", json.loads(to_json(claimed)))
+        every = list(places(document))
+        for place in random.sample(every, min(len(every), 40)):
+            value = accepted(problem, mutated(document, place, random))
             assert value is None or value <= best
 
 

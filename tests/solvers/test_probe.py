@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from random import Random
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -15,25 +15,7 @@ from lowtide.solvers.schedule.check_certificate import check_certificate
 from lowtide.solvers.schedule.exact import ExactOptions, native_problem, schedule
 from lowtide.solvers.schedule.problem import Buffer, ScheduleProblem
 from tests.solvers.oracles import best_by_ideals
-from tests.solvers.strategies import schedule_problems
-
-if TYPE_CHECKING:
-    from random import Random
-
-
-def networks(random: Random, n: int) -> ScheduleProblem:
-    """Random networks as RandWire's: an input, n nodes that read one to three before, an output."""
-    readers: list[set[int]] = [set() for _ in range(n)]
-    for v in range(1, n):
-        for _ in range(random.choice([1, 1, 2, 3])):
-            readers[random.randrange(max(0, v - 8), v)].add(v)
-    for v in range(n - 1):
-        if not readers[v]:
-            readers[v].add(n - 1)
-    size = [random.choice([1, 4]) for _ in range(n)]
-    return ScheduleProblem(
-        n, tuple(Buffer(size[v], v, tuple(sorted(readers[v])), v == n - 1) for v in range(n))
-    )
+from tests.solvers.strategies import networks, schedule_problems
 
 
 def whole(
