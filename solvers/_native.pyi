@@ -50,6 +50,7 @@ class ScheduleTechniques:
         beam: bool,
         deduce: bool,
         probe: bool,
+        guards: bool,
         visited_bytes: int,
         exact_states: bool,
     ) -> None: ...

@@ -1,8 +1,10 @@
 """The exact scheduler: heuristic orders, then the native search, until the peak meets a bound.
 
 Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a
-budgeted depth-first search over ideals with one-step commits.  The arguments, in-place reuse
-included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the core in plain Python.
+budgeted depth-first search over ideals with one-step commits; precedence that all orders within a
+budget have in common, states pruned by minimum cuts, and cases, where these are hard.  The
+arguments, in-place reuse included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the
+core in plain Python, and `certify.py` makes proofs that others can check.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class ExactOptions:
         beam: beam search for incumbents.
         deduce: search with the precedence that all orders within the budget have in common.
         probe: split a budget into cases, of two nodes one before the other, and refute each.
+        guards: in these searches, prune states by minimum cuts.
         heuristics: start from named orders; else from Kahn's alone.
         visited_bytes: memory for the states visited by one search.
         exact_states: compare visited states, not their 128-bit hashes: no proof rests on chance.
@@ -60,6 +63,7 @@ class ExactOptions:
     beam: bool = True
     deduce: bool = True
     probe: bool = True
+    guards: bool = True
     heuristics: bool = True
     visited_bytes: int = 1 << 28
     exact_states: bool = False
@@ -135,6 +139,7 @@ def schedule(
         beam=opts.beam,
         deduce=opts.deduce,
         probe=opts.probe,
+        guards=opts.guards,
         visited_bytes=opts.visited_bytes,
         exact_states=opts.exact_states,
     )

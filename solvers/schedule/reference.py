@@ -10,7 +10,8 @@ Three parts, each argued for in `solvers/native/schedule/min_cut.hpp` and `searc
    savings only grow with the ideal, so whatever follows S can follow S + v at no higher transients.
 3. When the search fails, the least transient that exceeded the budget is the next budget to try.
 
-Left out here: the native core's backward and macro commits, reordering, windows, cut nodes, beams.
+Left out here: the native core's backward and macro commits, reordering, windows, cut nodes, beams,
+deduced precedence and guards.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ def exact_options() -> st.SearchStrategy[ExactOptions]:
         beam=st.booleans(),
         deduce=st.booleans(),
         probe=st.booleans(),
+        guards=st.booleans(),
         heuristics=st.booleans(),
         visited_bytes=st.sampled_from([0, 20_000, 1 << 24]),
         exact_states=st.booleans(),

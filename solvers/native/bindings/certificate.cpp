@@ -79,7 +79,8 @@ std::tuple<std::optional<bool>, std::uint64_t, std::vector<std::int32_t>, std::v
 trace_search(const schedule::Problem& problem, std::size_t begin, std::size_t end, Bytes budget,
              bool forward, bool macro, std::uint64_t state_limit, double time_limit_s) {
   const schedule::Segment segment = segment_at(problem, begin, end);
-  const schedule::SearchOptions options{true, macro, std::size_t{1} << 30, true};
+  const schedule::SearchOptions options{
+      .macro = macro, .visited_bytes = std::size_t{1} << 30, .exact_states = true};
   schedule::Trace trace;
   const schedule::SearchResult result = run(time_limit_s, [&](lowtide::Control& control) {
     return schedule::decide(problem, segment, budget, forward, options, state_limit, control,

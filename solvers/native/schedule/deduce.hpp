@@ -15,10 +15,8 @@
 // of search.hpp holds in it.  All deductions hold for every budget below the least bound that was
 // compared, so a search that fails with them proves the lesser of that and its own next bound.
 //
-// With overwriting, each network is the one with every candidate operand of v spared (min_cut.hpp),
-// a lower bound as well.
-//
-// One flow for each v; each of its pairs continues that flow.  O(nodes^2) short augmentations.
+// One flow for each v (cut_network.hpp); each of its pairs continues that flow.  O(nodes^2) short
+// augmentations.
 #pragma once
 
 #include <utility>
@@ -38,7 +36,7 @@ struct Deduction {
   std::vector<std::pair<Node, Node>> open;
 };
 
-// What was deduced so far when `control` stops or after about `work_limit` arcs were looked at.
+// What was deduced so far when `control` stops or after about `work_limit` vertices were looked at.
 Deduction deduce(const Problem& problem, const Segment& segment, Bytes budget,
                  std::uint64_t work_limit, Control& control);
 

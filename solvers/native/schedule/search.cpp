@@ -1,8 +1,10 @@
 #include "schedule/search.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
 
+#include "schedule/guards.hpp"
 #include "schedule/visited.hpp"
 #include "schedule/walk.hpp"
 
@@ -29,6 +31,7 @@ class Search {
         exact_(options.exact_states),
         states_seen_((segment.nodes.size() + 63) / 64, options.visited_bytes),
         trace_(trace) {
+    if (options.guards) guards_.emplace(problem, segment, budget, kForward, control);
     if (!exact_) return;
     state_.assign((segment.nodes.size() + 63) / 64, 0);
     bit_.assign(problem.num_nodes(), 0);
@@ -127,6 +130,10 @@ class Search {
       }
     }
     if (path_.size() == target_) return true;
+    if (guards_ && is_hopeless(length)) {
+      rewind(length);
+      return false;
+    }
     const std::size_t begin = children_.size();
     for (Node v : walk_.ready()) {
       const Look look = walk_.look(v);
@@ -156,6 +163,16 @@ class Search {
     for (; at < path_.size(); ++at) codes.push_back(path_[at].node);
     trace_->ends.push_back(codes.size());
     return static_cast<std::int32_t>(trace_->ends.size()) - 1;
+  }
+
+  // Whether a guard says so of the state reached by the path from `length` on.
+  bool is_hopeless(std::size_t length) {
+    stepped_.clear();
+    for (std::size_t k = length; k < path_.size(); ++k) stepped_.push_back(path_[k].node);
+    const Bytes bound = guards_->enter(frames_.size() + 1, stepped_);
+    if (bound == 0) return false;
+    least_pruned_ = std::min(least_pruned_, bound);
+    return true;
   }
 
   // Runs what can be run without loss; true if anything was.
@@ -274,6 +291,8 @@ class Search {
   Bytes least_pruned_ = kInfinity;
   std::uint64_t states_ = 0, macro_pops_ = 0;
   std::vector<std::uint8_t> is_root_;
+  std::optional<Guards> guards_;
+  std::vector<Node> stepped_;
   Node found_ = 0;
 };
 

@@ -20,9 +20,9 @@
 // mem(S+Y) <= mem(T) for T meeting X in Y.  With overwriting, u could run at a state that lacks
 // part of X's order: used only on problems without candidates.
 //
-// When the search fails, the least transient that exceeded the budget is a lower bound on every
-// order: with a budget below it, all comparisons would come out the same and the search would fail
-// again.
+// When the search fails, the least transient, or bound of a guard, that exceeded the budget is a
+// lower bound on every order: with a budget below it, all comparisons would come out the same and
+// the search would fail again.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,8 @@ enum class Verdict { kFeasible, kInfeasible, kUnknown };
 
 struct SearchOptions {
   bool one_step = true;
-  bool macro = true;  // ignored on problems with overwriting
+  bool macro = true;    // ignored on problems with overwriting
+  bool guards = false;  // min-cut pruning of states, see guards.hpp
   std::size_t visited_bytes = std::size_t{1} << 28;
   bool exact_states = false;  // compare states, not hashes: no collision can hide an order
 };

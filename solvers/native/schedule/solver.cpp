@@ -15,6 +15,7 @@ namespace lowtide::schedule {
 namespace {
 
 constexpr std::uint64_t kFirstSlice = 400;  // states of a search in the first round
+constexpr std::uint64_t kDeducedSlice = 12800;
 constexpr std::uint64_t kSqueezeSlice = 400;
 constexpr std::size_t kMostCuts = 60;
 // Flows of a pass over a part's steps times the nodes of the problem, in the first round.
@@ -224,8 +225,8 @@ void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, std::uint64
   const std::vector<Bytes> transients = transients_of(piece, inside);
   Bytes upper = *std::max_element(transients.begin(), transients.end());
   Bytes lower = floor_ - 1;  // budgets at or below it are of no interest
-  const SearchOptions options{techniques_.one_step, techniques_.macro, techniques_.visited_bytes,
-                              techniques_.exact_states};
+  const SearchOptions options{techniques_.one_step, techniques_.macro, false,
+                              techniques_.visited_bytes, techniques_.exact_states};
   for (Bytes budget = floor_; lower < budget && budget < upper;) {
     bool found = false;
     for (bool forward : {true, false}) {
@@ -278,13 +279,14 @@ void Solver::search_part(Part& part, const Segment& segment, Control& control) {
   const bool has_macro = techniques_.macro && !problem_.has_overwrites();
   for (bool macro : {false, true}) {
     if (macro && !has_macro) continue;
-    const SearchOptions options{techniques_.one_step, macro, techniques_.visited_bytes,
+    const SearchOptions options{techniques_.one_step, macro, false, techniques_.visited_bytes,
                                 techniques_.exact_states};
     for (bool forward : {false, true}) {
       if (!forward && !techniques_.backward) continue;
       for (int which = 0; which < 3; ++which) {
         if (!is_open(part) || control.stopped()) return;
         const Bytes lower = std::max(floor_, part.lower);
+        if (which == 0 && part.budget == lower) continue;  // search_deduced does it better
         const Bytes budget = which == 0   ? lower
                              : which == 1 ? lower + (part.upper - lower) / 2
                                           : part.upper - 1;
@@ -335,10 +337,13 @@ bool Solver::deduce_part(Part& part, const Segment& segment, Bytes budget, Contr
 // Searches at the bound, in the problem with the precedence that holds there, until it stands.
 void Solver::search_deduced(Part& part, const Segment& segment, Control& control) {
   const std::uint64_t size = segment.nodes.size();
-  const std::uint64_t slice = kFirstSlice << (2 * std::min<std::size_t>(part.round, 24));
-  if (size * size * size > (kFirstSlice * slice) || size > kMostDeduced) return;
-  const SearchOptions options{techniques_.one_step, false, techniques_.visited_bytes,
-                              techniques_.exact_states};
+  const std::uint64_t round = std::min<std::size_t>(part.round, 24);
+  // The flows for all pairs are worth what the searches of this round cost, not more.
+  if (size > kMostDeduced || size * size * size > (kFirstSlice * kFirstSlice) << (2 * round))
+    return;
+  const std::uint64_t slice = kDeducedSlice << (2 * round);
+  const SearchOptions options{techniques_.one_step, false, techniques_.guards,
+                              techniques_.visited_bytes, techniques_.exact_states};
   bool open = true;
   while (open && is_open(part) && !control.stopped()) {
     const Bytes budget = std::max(floor_, part.lower);
@@ -368,7 +373,7 @@ void Solver::probe_part(Part& part, const Segment& segment, Control& control) {
   const std::uint64_t limit = std::uint64_t{1} << (2 * std::min<std::size_t>(part.round, 24));
   if (size * size * size > (kFirstSlice * kFirstSlice * limit) || size > kMostDeduced) return;
   ProbeOptions options;
-  options.search = {techniques_.one_step, false, techniques_.visited_bytes,
+  options.search = {techniques_.one_step, false, false, techniques_.visited_bytes,
                     techniques_.exact_states};
   options.slice = kFirstSlice << std::min<std::size_t>(part.round, 12);
   for (bool at_upper : {false, true}) {
@@ -422,10 +427,10 @@ void Solver::run(Control& control) {
     if (control.stopped()) return;
     const Segment segment = segment_of(*part);
     if (techniques_.min_cut) bound_part(*part, segment, control);
+    if (techniques_.deduce) search_deduced(*part, segment, control);
     search_part(*part, segment, control);
     const Bytes before = part->upper;
     if (techniques_.beam) beam_part(*part, segment, control);
-    if (techniques_.deduce) search_deduced(*part, segment, control);
     if (techniques_.probe && is_open(*part)) probe_part(*part, segment, control);
     if (techniques_.reorder && is_open(*part) && (part->round == 0 || part->upper < before)) {
       reorder_part(*part, segment, control);

@@ -1,6 +1,6 @@
-// The driver: cut nodes, incumbents, the min-cut bound, reordering around the min cuts, then
-// decision searches in slices that are counted in states, so that a run is repeatable unless the
-// clock ends it.
+// The driver: cut nodes, incumbents, the min-cut bound, reordering around the min cuts, then beams
+// and decision searches, with and without deduced precedence, in slices that are counted in states,
+// so that a run is repeatable unless the clock ends it.
 #pragma once
 
 #include <memory>
@@ -25,6 +25,7 @@ struct Techniques {
   bool beam = true;
   bool deduce = true;
   bool probe = true;
+  bool guards = true;  // in searches with deduced precedence
   std::size_t visited_bytes = std::size_t{1} << 28;
   bool exact_states = false;
 };
@@ -57,7 +58,7 @@ class Solver {
     std::size_t round = 0;
     // The problem with the precedence deduced at a budget, and up to where that holds.
     Bytes budget = -1, holds_below = 0;
-    std::shared_ptr<const Problem> deduced;
+    std::shared_ptr<const Problem> deduced = nullptr;
   };
 
   bool is_open(const Part& part) const { return part.upper > floor_; }
