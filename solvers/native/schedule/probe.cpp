@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "schedule/beam.hpp"
 #include "schedule/deduce.hpp"
 
 namespace lowtide::schedule {
@@ -38,6 +39,7 @@ class Prober {
         if (result_.verdict == Verdict::kFeasible) return std::move(result_);
         continue;
       }
+      if (find(inner, segment)) return std::move(result_);
       if (control_.stopped() || now.deduction.open.empty()) return finish(Verdict::kUnknown);
       auto [u, v, first, second] = split(inner, now.deduction);
       result_.steps.push_back({ProbeStep::Kind::kSplit, u, v});
@@ -97,17 +99,30 @@ class Prober {
     return false;
   }
 
+  // True when a beam finds an order.
+  bool find(const Problem& problem, const Segment& segment) {
+    if (options_.beam == 0) return false;
+    for (bool forward : {true, false}) {
+      result_.order =
+          beam(problem, segment, options_.beam, budget_, budget_ + 1, forward, control_);
+      if (result_.order.empty()) continue;
+      result_.verdict = Verdict::kFeasible;
+      return true;
+    }
+    return false;
+  }
+
   // The pair whose worse side deduces most.
   Split split(const Problem& problem, const Deduction& deduction) {
+    const auto weight = [](const Case& side) {
+      return side.deduction.infeasible ? std::size_t{1} << 20 : side.deduction.edges.size();
+    };
     std::optional<Split> best;
     std::pair<std::size_t, std::size_t> best_score;
     for (std::size_t k = 0; k < std::min(options_.tries, deduction.open.size()); ++k) {
       if (best && control_.stopped()) break;
       const auto [u, v] = deduction.open[k];
       Split trial{u, v, make(problem, {{u, v}}), make(problem, {{v, u}})};
-      const auto weight = [](const Case& side) {
-        return side.deduction.infeasible ? std::size_t{1} << 20 : side.deduction.edges.size();
-      };
       const std::size_t one = weight(trial.first), two = weight(trial.second);
       const std::pair score{std::min(one, two), std::max(one, two)};
       if (!best || score > best_score) {
@@ -115,6 +130,9 @@ class Prober {
         best_score = score;
       }
       if (best->first.deduction.infeasible || best->second.deduction.infeasible) break;
+    }
+    if (weight(best->second) < weight(best->first)) {
+      return {best->v, best->u, std::move(best->second), std::move(best->first)};
     }
     return std::move(*best);
   }

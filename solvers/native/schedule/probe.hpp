@@ -7,7 +7,8 @@
 // none.  Costs do not depend on precedence, so an order of a case is one of the problem.
 //
 // The pair is chosen among those that deduce.hpp ranks highest, by trying both sides (strong
-// branching): a side that is refuted at once leaves the other as the only case.
+// branching): a side that is refuted at once leaves the other as the only case.  The side with less
+// deduced precedence, which has more orders left, is the first.
 //
 // As in deduce.hpp and search.hpp, all comparisons come out the same for every budget below the
 // least number above it that was seen, which is the bound when it is refuted.
@@ -26,6 +27,7 @@ struct ProbeOptions {
   SearchOptions search;
   std::uint64_t slice = 2000;  // states of a search in a case, each way
   std::size_t tries = 4;       // pairs tried for a split
+  std::size_t beam = 0;        // width of the beams for an order in a case, each way; 0 for none
 };
 
 // How a case was refuted, for a certificate, in the order of a depth-first walk.

@@ -367,27 +367,28 @@ void Solver::search_deduced(Part& part, const Segment& segment, Control& control
   }
 }
 
-// Refutes the bound, and then what is one below the incumbent, by cases.
+// Refutes the bound by cases, until it stands: an order may have it, or the cases become many.
 void Solver::probe_part(Part& part, const Segment& segment, Control& control) {
   const std::uint64_t size = segment.nodes.size();
-  const std::uint64_t limit = std::uint64_t{1} << (2 * std::min<std::size_t>(part.round, 24));
-  if (size * size * size > (kFirstSlice * kFirstSlice * limit) || size > kMostDeduced) return;
+  const std::uint64_t round = std::min<std::size_t>(part.round, 24);
+  if (size > kMostDeduced || size * size * size > (kFirstSlice * kFirstSlice) << (2 * round))
+    return;
   ProbeOptions options;
   options.search = {techniques_.one_step, false, false, techniques_.visited_bytes,
                     techniques_.exact_states};
-  options.slice = kFirstSlice << std::min<std::size_t>(part.round, 12);
-  for (bool at_upper : {false, true}) {
-    bool open = true;
-    while (open && is_open(part) && !control.stopped()) {
-      const Bytes budget = at_upper ? part.upper - 1 : std::max(floor_, part.lower);
-      const ProbeResult result = probe(problem_, segment, budget, options, limit, control);
-      states_ += result.states;
-      open = result.verdict != Verdict::kUnknown;
-      if (result.verdict == Verdict::kInfeasible) {
-        raise(part, std::min(result.next_bound, part.upper), "probing");
-      } else if (result.verdict == Verdict::kFeasible) {
-        accept(part, result.order, "probing");
-      }
+  options.slice = kFirstSlice << round;
+  if (techniques_.beam) options.beam = std::min<std::size_t>(kBeamNodes / size, 8);
+  bool open = true;
+  while (open && is_open(part) && !control.stopped()) {
+    const Bytes budget = std::max(floor_, part.lower);
+    const ProbeResult result =
+        probe(problem_, segment, budget, options, std::uint64_t{4} << round, control);
+    states_ += result.states;
+    open = result.verdict == Verdict::kInfeasible;
+    if (open) {
+      raise(part, std::min(result.next_bound, part.upper), "probing");
+    } else if (result.verdict == Verdict::kFeasible) {
+      accept(part, result.order, "probing");
     }
   }
 }
