@@ -5,7 +5,7 @@
 
 Scheduling: `ScheduleProblem` (of `Buffer` and `InPlace`), `solve_schedule` (exact), `ORDERS`
 (heuristics), `get_scheduler` (by name, third parties' too), `check_schedule`, `peak_of`,
-`read_instance`.
+`read_instance`; `certify` and `check_certificate` for a bound that others can check.
 Allocation: `AllocationProblem` (of `Block`), `pack`, `lower_bound`, `check_allocation`, `read_csv`.
 Both return a solution with a `Status`. Names are resolved on first use (PEP 562).
 """
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from lowtide.solvers.allocation.csv import read_csv, write_csv
     from lowtide.solvers.allocation.pack import pack
     from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution, Block
+    from lowtide.solvers.schedule.certificate import (
+        Certificate,
+        read_certificate,
+        write_certificate,
+    )
+    from lowtide.solvers.schedule.certify import certify
     from lowtide.solvers.schedule.check import check as check_schedule
     from lowtide.solvers.schedule.check import peak_of
+    from lowtide.solvers.schedule.check_certificate import check_certificate
     from lowtide.solvers.schedule.exact import ExactOptions
     from lowtide.solvers.schedule.exact import schedule as solve_schedule
     from lowtide.solvers.schedule.instance import read_instance
@@ -38,20 +45,25 @@ __all__ = [
     "AllocationSolution",
     "Block",
     "Buffer",
+    "Certificate",
     "ExactOptions",
     "InPlace",
     "ScheduleProblem",
     "ScheduleSolution",
     "Status",
+    "certify",
     "check_allocation",
+    "check_certificate",
     "check_schedule",
     "get_scheduler",
     "lower_bound",
     "pack",
     "peak_of",
+    "read_certificate",
     "read_csv",
     "read_instance",
     "solve_schedule",
+    "write_certificate",
     "write_csv",
 ]
 
@@ -61,20 +73,25 @@ _HOME = {
     "AllocationSolution": ("allocation.problem", "AllocationSolution"),
     "Block": ("allocation.problem", "Block"),
     "Buffer": ("schedule.problem", "Buffer"),
+    "Certificate": ("schedule.certificate", "Certificate"),
     "ExactOptions": ("schedule.exact", "ExactOptions"),
     "InPlace": ("schedule.problem", "InPlace"),
     "ScheduleProblem": ("schedule.problem", "ScheduleProblem"),
     "ScheduleSolution": ("schedule.solution", "ScheduleSolution"),
     "Status": ("status", "Status"),
+    "certify": ("schedule.certify", "certify"),
     "check_allocation": ("allocation.check", "check"),
+    "check_certificate": ("schedule.check_certificate", "check_certificate"),
     "check_schedule": ("schedule.check", "check"),
     "get_scheduler": ("schedule.registry", "get_scheduler"),
     "lower_bound": ("allocation.bound", "lower_bound"),
     "pack": ("allocation.pack", "pack"),
     "peak_of": ("schedule.check", "peak_of"),
+    "read_certificate": ("schedule.certificate", "read_certificate"),
     "read_csv": ("allocation.csv", "read_csv"),
     "read_instance": ("schedule.instance", "read_instance"),
     "solve_schedule": ("schedule.exact", "schedule"),
+    "write_certificate": ("schedule.certificate", "write_certificate"),
     "write_csv": ("allocation.csv", "write_csv"),
 }
 

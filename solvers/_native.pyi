@@ -49,8 +49,10 @@ class ScheduleTechniques:
         cut_nodes: bool,
         beam: bool,
         deduce: bool,
+        probe: bool,
         guards: bool,
         visited_bytes: int,
+        exact_states: bool,
     ) -> None: ...
 
 class ScheduleOutcome:
@@ -100,6 +102,55 @@ def solve_serenity(
     progress: object | None,
 ) -> ScheduleOutcome:
     """SERENITY's dynamic programming, divide and conquer, and adaptive soft budgeting."""
+
+def transients(problem: Schedule, order: Sequence[int]) -> list[int]:
+    """The transients of a valid order's steps; ValueError if it is not valid."""
+
+def min_cut_evidence(
+    problem: Schedule, node: int
+) -> tuple[
+    int,
+    list[int],
+    list[tuple[list[int], int, list[tuple[int, int, int]], list[tuple[int, int, int]]]],
+]:
+    """The min-cut bound, the smallest ideal where it is reached, and the flows behind it."""
+
+def with_precedence(problem: Schedule, edges: Sequence[tuple[int, int]]) -> Schedule:
+    """The problem with further (before, after) pairs; ValueError if they make a cycle."""
+
+def trace_search(
+    problem: Schedule,
+    begin: int,
+    end: int,
+    budget: int,
+    forward: bool,
+    macro: bool,
+    state_limit: int,
+    time_limit_s: float,
+) -> tuple[bool | None, int, list[int], list[int]]:
+    """Whether there is an order within the budget at positions [begin, end) between cut nodes.
+
+    None where that is not known; the states, and their trace.
+    """
+
+def deduce_between(
+    problem: Schedule, begin: int, end: int, budget: int
+) -> tuple[bool, list[tuple[int, int]]]:
+    """Whether a budget is refuted there, and the (before, after) pairs that hold within it."""
+
+def probe(
+    problem: Schedule,
+    begin: int,
+    end: int,
+    budget: int,
+    slice: int,
+    case_limit: int,
+    time_limit_s: float,
+) -> tuple[bool | None, list[tuple[int, int, int]]]:
+    """Whether there is an order within the budget, by cases, and the steps: (kind, u, v).
+
+    The kinds are deduced, forward, backward, split.
+    """
 
 class Packer:
     """Blocks to pack, with their overlaps in time."""

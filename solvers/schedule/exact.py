@@ -2,9 +2,9 @@
 
 Method: min-cut lower bounds on every node's transient; reordering around the minimum cuts; a
 budgeted depth-first search over ideals with one-step commits; where these are not enough,
-precedence that all orders within a budget have in common, and states pruned by minimum cuts.  The
-arguments, in-place reuse included, are in `solvers/native/schedule/*.hpp`; `reference.py` is the
-core in plain Python.
+precedence that all orders within a budget have in common, states pruned by minimum cuts, and cases.
+The arguments, in-place reuse included, are in `solvers/native/schedule/*.hpp`; `reference.py` is
+the core in plain Python, and `certify.py` makes proofs that others can check.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ class ExactOptions:
         cut_nodes: solve apart what lies between nodes that are comparable with every other node.
         beam: beam search for incumbents.
         deduce: search with the precedence that all orders within the budget have in common.
+        probe: split a budget into cases, of two nodes one before the other, and refute each.
         guards: in these searches, prune states by minimum cuts.
         heuristics: start from named orders; else from Kahn's alone.
         visited_bytes: memory for the states visited by one search.
+        exact_states: compare visited states, not their 128-bit hashes: no proof rests on chance.
         work_limit: stop after about this many looks at a node; unlike a time limit, repeatable.
     """
 
@@ -61,9 +63,11 @@ class ExactOptions:
     cut_nodes: bool = True
     beam: bool = True
     deduce: bool = True
+    probe: bool = True
     guards: bool = True
     heuristics: bool = True
     visited_bytes: int = 1 << 28
+    exact_states: bool = False
     work_limit: int | None = None
 
 
@@ -135,8 +139,10 @@ def schedule(
         cut_nodes=opts.cut_nodes,
         beam=opts.beam,
         deduce=opts.deduce,
+        probe=opts.probe,
         guards=opts.guards,
         visited_bytes=opts.visited_bytes,
+        exact_states=opts.exact_states,
     )
     hook = stopping(progress)
     outcome = _native.solve_schedule(

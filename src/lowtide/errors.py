@@ -3,12 +3,13 @@
     LowtideError                1  (an internal error when raised as such)
     ├── InputError              2  unreadable, damaged, unsupported or hostile input; wrong options
     │   ├── ModelError          2  a model file
-    │   ├── InstanceError       2  a solver's instance file or problem
+    │   ├── InstanceError       2  a solver's instance file, problem or certificate file
     │   └── PlanError           2  a plan that does not fit the model it is applied to
     ├── MissingExtraError       2  an optional dependency is not installed
     ├── BudgetInfeasibleError   3  no plan can meet the budget: proven
     ├── BudgetNotMetError       4  no plan was found that meets the budget, and none was excluded
     └── VerificationError       5  the result differs from what was promised: nothing was written
+        └── CertificateError    5  a certificate does not prove its bound
 
 A message says what, where, the value and the remedy.
 """
@@ -16,6 +17,7 @@ A message says what, where, the value and the remedy.
 __all__ = [
     "BudgetInfeasibleError",
     "BudgetNotMetError",
+    "CertificateError",
     "InputError",
     "InstanceError",
     "LowtideError",
@@ -72,3 +74,7 @@ class VerificationError(LowtideError):
     """The emitted model was executed and did not do what was promised."""
 
     exit_code = 5
+
+
+class CertificateError(VerificationError):
+    """A certificate is no proof of its bound, or not of this problem's."""

@@ -245,6 +245,51 @@ def test_solve_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "21" in out
 
 
+def test_certificates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors: list[dict[str, object]] = [
+        {"size": 10, "producer": 0, "consumers": [2]},
+        {"size": 1, "producer": 2, "consumers": [3]},
+        {"size": 10, "producer": 1, "consumers": [3]},
+        {"size": 1, "producer": 3, "consumers": [], "output": True},
+    ]
+    instance, other, proof = (tmp_path / name for name in ("i.json", "o.json", "c.json"))
+    instance.write_text(json.dumps({"nodes": [{}] * 4, "tensors": tensors}))
+    other.write_text(json.dumps({"nodes": [{}] * 4, "tensors": tensors[:3]}))
+    code, _, err = call(main, "solve", "schedule", instance, "--certificate", proof, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.json", "i.json", "o.json"]
+    code, out, err = call(main, "check", instance, proof, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert "no order has a peak below 12 bytes" in out
+    code, out, _ = call(main, "check", instance, proof, "--json", capsys=capsys)
+    assert json.loads(out) == {
+        "valid": True,
+        "bound_bytes": 12,
+        "inputs_in_arena": False,
+        "outputs_live_to_end": True,
+    }
+    code, out, err = call(main, "check", other, proof, capsys=capsys)
+    assert (code, out) == (5, "")
+    assert "another problem" in err
+    text = proof.read_text()
+    proof.write_text(text.replace('"bound_bytes":12', '"bound_bytes":13'))
+    code, _, err = call(main, "check", instance, proof, capsys=capsys)
+    assert code == 5
+    assert "proves 12 bytes, not 13" in err
+    proof.write_text(text[:-20])
+    for broken in (proof, tmp_path / "missing.json"):
+        code, out, err = call(main, "check", instance, broken, capsys=capsys)
+        assert (code, out) == (2, "")
+        assert str(broken) in err
+    before = instance.read_bytes()
+    code, _, err = call(
+        main, "solve", "schedule", instance, "--certificate", instance, capsys=capsys
+    )
+    assert code == 2
+    assert "would replace" in err
+    assert instance.read_bytes() == before
+
+
 def test_solve_allocate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     instance = tmp_path / "i.csv"
     instance.write_text("id,lower,upper,size\na,0,2,4\nb,1,3,3\nc,2,4,4\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import lcm
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
@@ -10,7 +11,16 @@ from lowtide.solvers.allocation.problem import AllocationProblem, Block
 from lowtide.solvers.schedule.exact import ExactOptions
 from lowtide.solvers.schedule.problem import Buffer, InPlace, ScheduleProblem
 
-__all__ = ["allocation_problems", "exact_options", "relabelled", "schedule_problems"]
+if TYPE_CHECKING:
+    from random import Random
+
+__all__ = [
+    "allocation_problems",
+    "exact_options",
+    "networks",
+    "relabelled",
+    "schedule_problems",
+]
 
 
 @st.composite
@@ -62,6 +72,21 @@ def schedule_problems(
     )
 
 
+def networks(random: Random, n: int) -> ScheduleProblem:
+    """Random networks as RandWire's: an input, n nodes that read one to three before, an output."""
+    readers: list[set[int]] = [set() for _ in range(n)]
+    for v in range(1, n):
+        for _ in range(random.choice([1, 1, 2, 3])):
+            readers[random.randrange(max(0, v - 8), v)].add(v)
+    for v in range(n - 1):
+        if not readers[v]:
+            readers[v].add(n - 1)
+    size = [random.choice([1, 4]) for _ in range(n)]
+    return ScheduleProblem(
+        n, tuple(Buffer(size[v], v, tuple(sorted(readers[v])), v == n - 1) for v in range(n))
+    )
+
+
 def exact_options() -> st.SearchStrategy[ExactOptions]:
     """The product of the switches."""
     return st.builds(
@@ -75,9 +100,11 @@ def exact_options() -> st.SearchStrategy[ExactOptions]:
         cut_nodes=st.booleans(),
         beam=st.booleans(),
         deduce=st.booleans(),
+        probe=st.booleans(),
         guards=st.booleans(),
         heuristics=st.booleans(),
         visited_bytes=st.sampled_from([0, 20_000, 1 << 24]),
+        exact_states=st.booleans(),
     )
 
 

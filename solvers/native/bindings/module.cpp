@@ -3,5 +3,6 @@
 NB_MODULE(_native, m) {
   m.doc() = "Native core of lowtide.solvers.";
   lowtide::bindings::add_schedule(m);
+  lowtide::bindings::add_certificate(m);
   lowtide::bindings::add_allocation(m);
 }

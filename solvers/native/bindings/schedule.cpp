@@ -128,14 +128,25 @@ void add_schedule(nb::module_& m) {
       .def(
           "__init__",
           [](schedule::Techniques* self, bool one_step, bool macro, bool backward, bool min_cut,
-             bool reorder, bool windows, bool cut_nodes, bool beam, bool deduce, bool guards,
-             std::size_t visited_bytes) {
-            new (self)
-                schedule::Techniques{one_step,  macro, backward, min_cut, reorder,      windows,
-                                     cut_nodes, beam,  deduce,   guards,  visited_bytes};
+             bool reorder, bool windows, bool cut_nodes, bool beam, bool deduce, bool probe,
+             bool guards, std::size_t visited_bytes, bool exact_states) {
+            new (self) schedule::Techniques{.one_step = one_step,
+                                            .macro = macro,
+                                            .backward = backward,
+                                            .min_cut = min_cut,
+                                            .reorder = reorder,
+                                            .windows = windows,
+                                            .cut_nodes = cut_nodes,
+                                            .beam = beam,
+                                            .deduce = deduce,
+                                            .probe = probe,
+                                            .guards = guards,
+                                            .visited_bytes = visited_bytes,
+                                            .exact_states = exact_states};
           },
           nb::kw_only(), "one_step"_a, "macro"_a, "backward"_a, "min_cut"_a, "reorder"_a,
-          "windows"_a, "cut_nodes"_a, "beam"_a, "deduce"_a, "guards"_a, "visited_bytes"_a);
+          "windows"_a, "cut_nodes"_a, "beam"_a, "deduce"_a, "probe"_a, "guards"_a,
+          "visited_bytes"_a, "exact_states"_a);
   nb::class_<ScheduleOutcome>(m, "ScheduleOutcome", "What a solve found.")
       .def_ro("order", &ScheduleOutcome::order)
       .def_ro("peak", &ScheduleOutcome::peak)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 #include "schedule/cut_network.hpp"
 
@@ -17,12 +18,14 @@ class Deducer {
         budget_(budget),
         work_left_(work_limit),
         control_(control),
-        bounds_(network_.count(), 0) {}
+        bounds_(network_.count(), 0),
+        first_(network_.count(), std::vector<Bytes>(network_.count(), 0)) {}
 
   Deduction run() {
     bool again = true;
     while (again && !stopped()) {
       again = false;
+      for (std::vector<Bytes>& row : first_) std::fill(row.begin(), row.end(), 0);
       std::vector<Index> order(network_.count());  // the most promising first
       std::iota(order.begin(), order.end(), 0);
       std::stable_sort(order.begin(), order.end(),
@@ -35,6 +38,7 @@ class Deducer {
         }
       }
     }
+    rank_open();
     return result_;
   }
 
@@ -57,7 +61,11 @@ class Deducer {
       network_.extend(flow);
       flow.side[u] = side;
       network_.augment(flow, budget_, work_left_, control_);
-      return network_.bound(flow);
+      const Bytes bound = network_.bound(flow);
+      // u is first where it is on the source's side of v's cut.
+      Bytes& known = side == CutNetwork::kSource ? first_[u][v] : first_[v][u];
+      known = std::max(known, bound);
+      return bound;
     };
     for (std::size_t k = 0; k < network_.count(); ++k) {
       if (base.side[k] != CutNetwork::kFree) continue;
@@ -88,11 +96,33 @@ class Deducer {
     return true;
   }
 
+  void rank_open() {
+    constexpr std::size_t kMostOpen = 16;
+    std::vector<std::tuple<Bytes, Bytes, Index, Index>> pairs;
+    const auto count = static_cast<Index>(network_.count());
+    for (Index u = 0; u < count; ++u) {
+      for (Index v = u + 1; v < count; ++v) {
+        if (network_.before(u, v) || network_.before(v, u)) continue;
+        const Bytes least = std::max(bounds_[u], bounds_[v]);
+        const Bytes one = std::max(first_[u][v], least), two = std::max(first_[v][u], least);
+        pairs.emplace_back(-std::min(one, two), -std::max(one, two), u, v);
+      }
+    }
+    const auto most = std::min(kMostOpen, pairs.size());
+    std::partial_sort(pairs.begin(), pairs.begin() + static_cast<std::ptrdiff_t>(most),
+                      pairs.end());
+    for (std::size_t k = 0; k < most; ++k) {
+      const auto& [least, greatest, u, v] = pairs[k];
+      result_.open.emplace_back(network_.node(u), network_.node(v));
+    }
+  }
+
   CutNetwork network_;
   const Bytes budget_;
   std::uint64_t work_left_;
   Control& control_;
   std::vector<Bytes> bounds_;
+  std::vector<std::vector<Bytes>> first_;  // [u][v]: a bound where u runs before v
   Deduction result_;
 };
 

@@ -31,6 +31,9 @@ struct Deduction {
   bool infeasible = false;
   Bytes next_bound = kInfinity;  // the deductions, infeasibility too, hold for budgets below it
   std::vector<std::pair<Node, Node>> edges;  // before, after
+  // Pairs that are still open, by how much is known to go wrong whichever node is first: the lesser
+  // of the two sides' bounds, the greatest first, a few.  Complete where nothing stopped it.
+  std::vector<std::pair<Node, Node>> open;
 };
 
 // What was deduced so far when `control` stops or after about `work_limit` vertices were looked at.

@@ -16,12 +16,16 @@ class Network {
     head_.push_back(-1);
     return static_cast<std::int32_t>(head_.size()) - 1;
   }
-  void add(std::int32_t from, std::int32_t to, Bytes capacity) {
+  // The arc's number, for flow().
+  std::int32_t add(std::int32_t from, std::int32_t to, Bytes capacity) {
+    const auto arc = static_cast<std::int32_t>(arcs_.size());
     arcs_.push_back({to, head_[from], capacity});
     head_[from] = static_cast<std::int32_t>(arcs_.size()) - 1;
     arcs_.push_back({from, head_[to], 0});
     head_[to] = static_cast<std::int32_t>(arcs_.size()) - 1;
+    return arc;
   }
+  Bytes flow(std::int32_t arc) const { return arcs_[arc ^ 1].capacity; }
 
   // Ends early, with less than the maximum, only when `control` stops.
   Bytes maximum(std::int32_t source, std::int32_t sink, Control& control) {
@@ -141,13 +145,23 @@ Sides sides_of(const Problem& problem, const Segment& segment, Node v) {
   return sides;
 }
 
-// The least mem over the ideals of v, with v not a consumer of the buffers in `spared`.
+// The least mem over the ideals of v, with v not a consumer of the buffers in `spared`; its flow,
+// if it is asked for.
 Cut solve(const Problem& problem, const Segment& segment, const Sides& sides, Node v,
-          const std::vector<Index>& spared, Control& control) {
+          const std::vector<Index>& spared, Control& control, Flow* evidence = nullptr) {
   constexpr Bytes kUnlimited = kInfinity;
   Network network(sides.free.size() + 2);
   const auto vertex = [&](Node u) {
     return sides.of[u] == kSource ? 0 : sides.of[u] == kSink ? 1 : sides.of[u];
+  };
+  struct Label {
+    std::int32_t arc;
+    Index buffer;  // -1: against a dependency
+    Node from, to;
+  };
+  std::vector<Label> labels;
+  const auto note = [&](std::int32_t arc, Index buffer, Node from, Node to) {
+    if (evidence != nullptr) labels.push_back({arc, buffer, from, to});
   };
   Bytes constant = 0;
   const auto& buffers = problem.buffers();
@@ -155,44 +169,61 @@ Cut solve(const Problem& problem, const Segment& segment, const Sides& sides, No
     const Buffer& buffer = buffers[b];
     const std::int32_t from = buffer.producer < 0 ? 0 : vertex(buffer.producer);
     if (from == 1) continue;
+    const auto index = static_cast<Index>(b);
     bool lasts = buffer.persists;
-    std::int32_t single = -1;
+    Node last = -1, only = -1;
     std::size_t open = 0;
     for (Node c : buffer.consumers) {
-      if (c == v &&
-          std::find(spared.begin(), spared.end(), static_cast<Index>(b)) != spared.end()) {
+      if (c == v && std::find(spared.begin(), spared.end(), index) != spared.end()) {
         continue;
       }
       const std::int32_t to = vertex(c);
-      lasts = lasts || to == 1;
+      if (to == 1 && !lasts) {
+        lasts = true;
+        last = c;
+      }
       if (to > 1) {
         ++open;
-        single = to;
+        only = c;
       }
     }
     if (lasts) {
       if (from == 0) {
         constant += buffer.size;
+        if (evidence != nullptr) evidence->through.emplace_back(index, last, buffer.size);
       } else {
-        network.add(from, 1, buffer.size);
+        note(network.add(from, 1, buffer.size), index, -1, last);
       }
     } else if (open == 1) {
-      network.add(from, single, buffer.size);
+      note(network.add(from, vertex(only), buffer.size), index, -1, only);
     } else if (open > 1) {
       const std::int32_t y = network.add_vertex();
       network.add(from, y, buffer.size);
       for (Node c : buffer.consumers) {
-        if (vertex(c) > 1) network.add(y, vertex(c), kUnlimited);
+        if (vertex(c) > 1) note(network.add(y, vertex(c), kUnlimited), index, -1, c);
       }
     }
   }
   for (Node u : sides.free) {
     for (Node p : problem.predecessors(u)) {
-      if (vertex(p) > 1) network.add(vertex(u), vertex(p), kUnlimited);
+      if (vertex(p) > 1) note(network.add(vertex(u), vertex(p), kUnlimited), -1, u, p);
     }
   }
   Cut cut;
   cut.bound = constant + network.maximum(0, 1, control) + problem.work(v);
+  if (evidence != nullptr) {
+    evidence->spared = spared;
+    evidence->bound = cut.bound;
+    for (const Label& label : labels) {
+      const Bytes bytes = network.flow(label.arc);
+      if (bytes == 0) continue;
+      if (label.buffer >= 0) {
+        evidence->through.emplace_back(label.buffer, label.to, bytes);
+      } else {
+        evidence->against.emplace_back(label.from, label.to, bytes);
+      }
+    }
+  }
   for (Node u : segment.nodes) {
     const std::int32_t x = vertex(u);
     if (x == 0 || (x > 1 && network.reached(x))) cut.inside.push_back(u);
@@ -256,6 +287,16 @@ Cut min_cut(const Problem& problem, const Segment& segment, Node v, Control& con
     if (cut.bound < best.bound) best = std::move(cut);
   }
   return best;
+}
+
+std::vector<Flow> min_cut_flows(const Problem& problem, const Segment& segment, Node v,
+                                Control& control) {
+  const Sides sides = sides_of(problem, segment, v);
+  std::vector<Flow> flows;
+  for (const std::vector<Index>& spared : spared_sets(problem, sides, v)) {
+    solve(problem, segment, sides, v, spared, control, &flows.emplace_back());
+  }
+  return flows;
 }
 
 }  // namespace lowtide::schedule

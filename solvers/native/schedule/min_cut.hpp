@@ -32,4 +32,18 @@ struct Cut {
 // O(flow) on the nodes of `segment` that are not comparable with v.
 Cut min_cut(const Problem& problem, const Segment& segment, Node v, Control& control);
 
+// A maximum flow of the network for one set M, as evidence: what bounds its value from above bounds
+// every mem(T) from below, whoever found it.
+struct Flow {
+  std::vector<Index> spared;  // M
+  Bytes bound = 0;            // its value + work(v)
+  // buffer, reader (-1: to the end), bytes; what goes straight from source to sink included
+  std::vector<std::tuple<Index, Node, Bytes>> through;
+  std::vector<std::tuple<Node, Node, Bytes>> against;  // from a node to its predecessor
+};
+
+// The flows behind min_cut's bound, one per M; the bound is the least of theirs.
+std::vector<Flow> min_cut_flows(const Problem& problem, const Segment& segment, Node v,
+                                Control& control);
+
 }  // namespace lowtide::schedule

@@ -19,7 +19,7 @@ template <bool kForward>
 class Search {
  public:
   Search(const Problem& problem, const Segment& segment, Bytes budget, const SearchOptions& options,
-         Control& control)
+         Control& control, Trace* trace)
       : problem_(problem),
         target_(segment.nodes.size()),
         budget_(budget),
@@ -27,8 +27,15 @@ class Search {
         macro_(options.macro && !problem.has_overwrites()),
         control_(control),
         walk_(problem, segment),
-        visited_(options.visited_bytes) {
+        visited_(options.visited_bytes),
+        exact_(options.exact_states),
+        states_seen_((segment.nodes.size() + 63) / 64, options.visited_bytes),
+        trace_(trace) {
     if (options.guards) guards_.emplace(problem, segment, budget, kForward, control);
+    if (!exact_) return;
+    state_.assign((segment.nodes.size() + 63) / 64, 0);
+    bit_.assign(problem.num_nodes(), 0);
+    for (std::size_t k = 0; k < segment.nodes.size(); ++k) bit_[segment.nodes[k]] = k;
   }
 
   SearchResult run(std::uint64_t state_limit) {
@@ -61,6 +68,7 @@ class Search {
   struct Frame {
     std::size_t begin, end, next;  // in children_
     std::size_t length;            // of the path before this state was entered and closed
+    std::int32_t trace;            // the state's number in the trace
   };
   struct Taken {
     Node node;
@@ -81,10 +89,19 @@ class Search {
   void take(Node v) {
     path_.push_back({v, walk_.mem()});
     walk_.step(v);
+    flip(v);
+  }
+  void flip(Node v) {
+    if (exact_) state_[bit_[v] / 64] ^= std::uint64_t{1} << (bit_[v] % 64);
+  }
+  // Whether this state was here before; it is now.
+  bool seen() {
+    return exact_ ? states_seen_.insert(walk_.hash(), state_) : visited_.insert(walk_.hash());
   }
   void rewind(std::size_t length) {
     while (path_.size() > length) {
       walk_.undo(path_.back().node, path_.back().mem);
+      flip(path_.back().node);
       path_.pop_back();
     }
   }
@@ -99,13 +116,15 @@ class Search {
   bool enter() {
     const std::size_t length = path_.empty() ? 0 : path_.size() - 1;
     ++states_;
-    if (!path_.empty() && visited_.insert(walk_.hash())) {
+    if (!path_.empty() && seen()) {
       rewind(length);
       return false;
     }
-    if (close()) {
+    const bool closed = close();
+    const std::int32_t number = trace_ == nullptr ? 0 : record(length);
+    if (closed) {
       if (path_.size() == target_) return true;
-      if (visited_.insert(walk_.hash())) {
+      if (seen()) {
         rewind(length);
         return false;
       }
@@ -126,8 +145,24 @@ class Search {
                 if (x.transient != y.transient) return x.transient < y.transient;
                 return x.node < y.node;
               });
-    frames_.push_back({begin, children_.size(), begin, length});
+    frames_.push_back({begin, children_.size(), begin, length, number});
     return false;
+  }
+
+  // Adds this state, whose path began at `length`, to the trace.
+  std::int32_t record(std::size_t length) {
+    std::vector<std::int32_t>& codes = trace_->codes;
+    codes.push_back(frames_.empty() ? -1 : frames_.back().trace);
+    codes.push_back(frames_.empty() ? -1 : path_[length].node);
+    std::size_t at = frames_.empty() ? 0 : length + 1;
+    for (const auto& [begin, size] : macros_) {
+      for (; at < begin; ++at) codes.push_back(path_[at].node);
+      codes.push_back(-static_cast<std::int32_t>(size));
+      for (; at < begin + size; ++at) codes.push_back(path_[at].node);
+    }
+    for (; at < path_.size(); ++at) codes.push_back(path_[at].node);
+    trace_->ends.push_back(codes.size());
+    return static_cast<std::int32_t>(trace_->ends.size()) - 1;
   }
 
   // Whether a guard says so of the state reached by the path from `length` on.
@@ -143,6 +178,7 @@ class Search {
   // Runs what can be run without loss; true if anything was.
   bool close() {
     bool any = false;
+    macros_.clear();
     for (bool again = true; again;) {
       again = false;
       if (one_step_) {
@@ -175,6 +211,14 @@ class Search {
     bool fits;
   };
 
+  // Whether `set` holds the nodes of `part` and v.
+  static bool same(std::vector<Node> set, std::vector<Node> part, Node v) {
+    part.push_back(v);
+    std::sort(set.begin(), set.end());
+    std::sort(part.begin(), part.end());
+    return set == part;
+  }
+
   bool free_macro() {
     const std::vector<Node> roots = walk_.ready();
     const std::size_t length = path_.size();
@@ -194,7 +238,10 @@ class Search {
           if (control_.spend(part.nodes.size() + walk_.ready().size() / 4)) return false;
           for (Node v : part.nodes) take(v);
           if (walk_.mem() <= base) {
-            if (part.fits) return true;
+            if (part.fits) {
+              macros_.emplace_back(length, part.nodes.size());
+              return true;
+            }
             level.clear();  // the smallest set does not fit: nothing can be said for this root
             wider.clear();
             rewind(length);
@@ -206,7 +253,8 @@ class Search {
             const Hash now = walk_.hash();
             const Hash step = node_hash(v);
             const auto [place, is_new] = known.try_emplace(now.a ^ step.a, wider.size());
-            if (is_new) {
+            // A set that is kept twice costs time only.
+            if (is_new || (exact_ && !same(wider[place->second].nodes, part.nodes, v))) {
               wider.push_back(part);
               wider.back().nodes.push_back(v);
               wider.back().fits = fit;
@@ -231,6 +279,12 @@ class Search {
   Control& control_;
   Walk<kForward> walk_;
   Visited visited_;
+  const bool exact_;
+  ExactVisited states_seen_;
+  std::vector<ExactVisited::Word> state_;  // where exact: the steps taken, a bit per node
+  std::vector<std::size_t> bit_;
+  Trace* trace_;
+  std::vector<std::pair<std::size_t, std::size_t>> macros_;  // of this closure: begin, size
   std::vector<Taken> path_;
   std::vector<Child> children_;
   std::vector<Frame> frames_;
@@ -245,9 +299,12 @@ class Search {
 }  // namespace
 
 SearchResult decide(const Problem& problem, const Segment& segment, Bytes budget, bool forward,
-                    const SearchOptions& options, std::uint64_t state_limit, Control& control) {
-  if (forward) return Search<true>(problem, segment, budget, options, control).run(state_limit);
-  return Search<false>(problem, segment, budget, options, control).run(state_limit);
+                    const SearchOptions& options, std::uint64_t state_limit, Control& control,
+                    Trace* trace) {
+  if (forward) {
+    return Search<true>(problem, segment, budget, options, control, trace).run(state_limit);
+  }
+  return Search<false>(problem, segment, budget, options, control, trace).run(state_limit);
 }
 
 }  // namespace lowtide::schedule

@@ -40,6 +40,15 @@ struct SearchOptions {
   bool macro = true;    // ignored on problems with overwriting
   bool guards = false;  // min-cut pruning of states, see guards.hpp
   std::size_t visited_bytes = std::size_t{1} << 28;
+  bool exact_states = false;  // compare states, not hashes: no collision can hide an order
+};
+
+// The states of a search, for a certificate (docs/formats.md): per state its parent, the node taken
+// from it (-1 and -1 at the start), and what was then run without loss, in groups: a node, or -k
+// and k nodes of a macro commit.
+struct Trace {
+  std::vector<std::int32_t> codes;
+  std::vector<std::size_t> ends;  // of each state, in codes
 };
 
 struct SearchResult {
@@ -50,8 +59,9 @@ struct SearchResult {
 };
 
 // At most `state_limit` states; unknown when it, the memory for what is left to try (400 MB), or
-// `control` ends the search.
+// `control` ends the search.  The states go into `trace` if there is one.
 SearchResult decide(const Problem& problem, const Segment& segment, Bytes budget, bool forward,
-                    const SearchOptions& options, std::uint64_t state_limit, Control& control);
+                    const SearchOptions& options, std::uint64_t state_limit, Control& control,
+                    Trace* trace = nullptr);
 
 }  // namespace lowtide::schedule

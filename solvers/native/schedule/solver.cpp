@@ -7,6 +7,7 @@
 #include "schedule/beam.hpp"
 #include "schedule/deduce.hpp"
 #include "schedule/min_cut.hpp"
+#include "schedule/probe.hpp"
 #include "schedule/walk.hpp"
 
 namespace lowtide::schedule {
@@ -223,7 +224,7 @@ void Solver::squeeze(Part& part, std::size_t begin, std::size_t end, std::uint64
   Bytes upper = *std::max_element(transients.begin(), transients.end());
   Bytes lower = floor_ - 1;  // budgets at or below it are of no interest
   const SearchOptions options{techniques_.one_step, techniques_.macro, false,
-                              techniques_.visited_bytes};
+                              techniques_.visited_bytes, techniques_.exact_states};
   for (Bytes budget = floor_; lower < budget && budget < upper;) {
     bool found = false;
     for (bool forward : {true, false}) {
@@ -276,7 +277,8 @@ void Solver::search_part(Part& part, const Segment& segment, Control& control) {
   const bool has_macro = techniques_.macro && !problem_.has_overwrites();
   for (bool macro : {false, true}) {
     if (macro && !has_macro) continue;
-    const SearchOptions options{techniques_.one_step, macro, false, techniques_.visited_bytes};
+    const SearchOptions options{techniques_.one_step, macro, false, techniques_.visited_bytes,
+                                techniques_.exact_states};
     for (bool forward : {false, true}) {
       if (!forward && !techniques_.backward) continue;
       for (int which = 0; which < 3; ++which) {
@@ -339,7 +341,7 @@ void Solver::search_deduced(Part& part, const Segment& segment, Control& control
     return;
   const std::uint64_t slice = kDeducedSlice << (2 * round);
   const SearchOptions options{techniques_.one_step, false, techniques_.guards,
-                              techniques_.visited_bytes};
+                              techniques_.visited_bytes, techniques_.exact_states};
   bool open = true;
   while (open && is_open(part) && !control.stopped()) {
     const Bytes budget = std::max(floor_, part.lower);
@@ -359,6 +361,32 @@ void Solver::search_deduced(Part& part, const Segment& segment, Control& control
         raise(part, std::min(next, part.upper), "search");
         open = true;
       }
+    }
+  }
+}
+
+// Refutes the bound by cases, until it stands: an order may have it, or the cases become many.
+void Solver::probe_part(Part& part, const Segment& segment, Control& control) {
+  const std::uint64_t size = segment.nodes.size();
+  const std::uint64_t round = std::min<std::size_t>(part.round, 24);
+  if (size > kMostDeduced || size * size * size > (kFirstSlice * kFirstSlice) << (2 * round))
+    return;
+  ProbeOptions options;
+  options.search = {techniques_.one_step, false, false, techniques_.visited_bytes,
+                    techniques_.exact_states};
+  options.slice = kFirstSlice << round;
+  if (techniques_.beam) options.beam = std::min<std::size_t>(kBeamNodes / size, 8);
+  bool open = true;
+  while (open && is_open(part) && !control.stopped()) {
+    const Bytes budget = std::max(floor_, part.lower);
+    const ProbeResult result =
+        probe(problem_, segment, budget, options, std::uint64_t{4} << round, control);
+    states_ += result.states;
+    open = result.verdict == Verdict::kInfeasible;
+    if (open) {
+      raise(part, std::min(result.next_bound, part.upper), "probing");
+    } else if (result.verdict == Verdict::kFeasible) {
+      accept(part, result.order, "probing");
     }
   }
 }
@@ -402,6 +430,7 @@ void Solver::run(Control& control) {
     search_part(*part, segment, control);
     const Bytes before = part->upper;
     if (techniques_.beam) beam_part(*part, segment, control);
+    if (techniques_.probe && is_open(*part)) probe_part(*part, segment, control);
     if (techniques_.reorder && is_open(*part) && (part->round == 0 || part->upper < before)) {
       reorder_part(*part, segment, control);
     }

@@ -24,8 +24,10 @@ struct Techniques {
   bool cut_nodes = true;
   bool beam = true;
   bool deduce = true;
+  bool probe = true;
   bool guards = true;  // in searches with deduced precedence
   std::size_t visited_bytes = std::size_t{1} << 28;
+  bool exact_states = false;
 };
 
 class Solver {
@@ -71,6 +73,7 @@ class Solver {
   void polish_part(Part& part, const Segment& segment, std::uint64_t slice, Control& control);
   static std::vector<std::size_t> by_falling(const std::vector<Bytes>& transients);
   bool deduce_part(Part& part, const Segment& segment, Bytes budget, Control& control);
+  void probe_part(Part& part, const Segment& segment, Control& control);
   void search_deduced(Part& part, const Segment& segment, Control& control);
   void beam_part(Part& part, const Segment& segment, Control& control);
   void search_part(Part& part, const Segment& segment, Control& control);

@@ -3,7 +3,9 @@
 // Two states collide with probability 2^-128 per pair, that is below 2^-70 for 2^29 states.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "schedule/walk.hpp"
@@ -47,6 +49,55 @@ class Visited {
   std::size_t limit_;
   std::vector<Hash> table_;  // a power of two; the zero hash (the start state) means empty
   std::size_t count_ = 0;
+};
+
+// A set of states themselves, one bit per node of the segment: equal hashes alone prove nothing.
+class ExactVisited {
+ public:
+  using Word = std::uint64_t;
+
+  ExactVisited(std::size_t words, std::size_t limit_bytes) : words_(words), limit_(limit_bytes) {}
+
+  // As Visited::insert; `hash` is the state's.
+  bool insert(const Hash& hash, const std::vector<Word>& state) {
+    if (2 * (count() + 1) > table_.size()) grow();
+    if (table_.empty()) return false;
+    std::size_t k = hash.a & (table_.size() - 1);
+    for (; table_[k] != 0; k = (k + 1) & (table_.size() - 1)) {
+      const std::size_t entry = table_[k] - 1;
+      if (hashes_[entry] == hash.a &&
+          std::equal(state.begin(), state.end(),
+                     states_.begin() + static_cast<std::ptrdiff_t>(entry * words_))) {
+        return true;
+      }
+    }
+    if (4 * (count() + 1) <= 3 * table_.size() && bytes(table_.size()) <= limit_) {
+      hashes_.push_back(hash.a);
+      states_.insert(states_.end(), state.begin(), state.end());
+      table_[k] = count();
+    }
+    return false;
+  }
+
+ private:
+  std::size_t count() const { return hashes_.size(); }
+  std::size_t bytes(std::size_t table) const {
+    return sizeof(Word) * (table + (1 + words_) * (count() + 1));
+  }
+  void grow() {
+    const std::size_t size = table_.empty() ? 1024 : 2 * table_.size();
+    if (bytes(size) > limit_) return;
+    table_.assign(size, 0);
+    for (std::size_t entry = 0; entry < count(); ++entry) {
+      std::size_t k = hashes_[entry] & (size - 1);
+      while (table_[k] != 0) k = (k + 1) & (size - 1);
+      table_[k] = entry + 1;
+    }
+  }
+
+  std::size_t words_, limit_;
+  std::vector<std::size_t> table_;  // a power of two; 0 is empty, else 1 + the number of a state
+  std::vector<Word> hashes_, states_;
 };
 
 }  // namespace lowtide::schedule

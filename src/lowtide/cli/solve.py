@@ -1,18 +1,24 @@
-"""Commands on instance files: solve schedule, solve allocate."""
+"""Commands on instance files: solve schedule, solve allocate, check."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lowtide.cli.progress import show
+from lowtide.errors import InputError
 from lowtide.solvers.status import Status
 from lowtide.units import parse_bytes, parse_seconds
 
-__all__ = ["allocate", "schedule"]
+if TYPE_CHECKING:
+    from lowtide.solvers.schedule.problem import ScheduleProblem
+    from lowtide.solvers.schedule.solution import ScheduleSolution
+
+__all__ = ["allocate", "check", "schedule"]
 
 TimeLimit = Annotated[str, typer.Option(help="30s, 500ms, 2m.", metavar="DURATION")]
 Seed = Annotated[int, typer.Option(help="For everything random.", min=0)]
@@ -29,6 +35,10 @@ def schedule(
     solver: Annotated[
         str, typer.Option(help="exact, or a named order; `lowtide passes` lists them.")
     ] = "exact",
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="Write a certificate of the lower bound.", metavar="OUT.json"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find an order with the least peak, and prove it where that is possible."""
@@ -45,6 +55,9 @@ def schedule(
             start=(),
             progress=progress.bounds,
         )
+        if certificate is not None:
+            progress.stage("certify")
+            _certify(problem, solution, path, certificate)
     if as_json:
         print(
             json.dumps(
@@ -68,6 +81,60 @@ def schedule(
         print(f"peak         {solution.peak_bytes:,} bytes ({solution.method})")
     print(f"lower bound  {solution.lower_bound_bytes:,} bytes ({solution.bound_method})")
     print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
+
+
+def _certify(
+    problem: ScheduleProblem, solution: ScheduleSolution, path: Path, output: Path
+) -> None:
+    """Write a certificate that the checker has accepted."""
+    from lowtide.solvers.schedule.certificate import write_certificate
+    from lowtide.solvers.schedule.certify import certify
+    from lowtide.solvers.schedule.check_certificate import check_certificate
+
+    if output.exists() and output.samefile(path):
+        raise InputError(f"{output}: the certificate would replace the instance")
+    made = certify(problem, solution)
+    check_certificate(problem, made)
+    write_certificate(made, output)
+    if made.bound_bytes < solution.lower_bound_bytes:
+        print(
+            f"the certificate is of {made.bound_bytes:,} bytes: a proof of "
+            f"{solution.lower_bound_bytes:,} was not found again in time",
+            file=sys.stderr,
+        )
+
+
+def check(
+    path: Annotated[Path, typer.Argument(help="An instance as JSON.", metavar="FILE.json")],
+    certificate: Annotated[
+        Path, typer.Argument(help="Of a scheduling bound.", metavar="CERTIFICATE.json")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Check, without any solver, that no order of an instance is below a certificate's bound."""
+    from lowtide.solvers.schedule.certificate import read_certificate
+    from lowtide.solvers.schedule.check_certificate import check_certificate
+    from lowtide.solvers.schedule.instance import read_instance
+
+    claim = read_certificate(certificate)
+    bound = check_certificate(read_instance(path), claim)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "valid": True,
+                    "bound_bytes": bound,
+                    "inputs_in_arena": claim.inputs_in_arena,
+                    "outputs_live_to_end": claim.outputs_live_to_end,
+                }
+            )
+        )
+        return
+    print(f"valid: no order has a peak below {bound:,} bytes")
+    print(
+        f"accounting: inputs {'in' if claim.inputs_in_arena else 'not in'} the arena, outputs "
+        f"{'to the end' if claim.outputs_live_to_end else 'until their last use'}"
+    )
 
 
 def allocate(
