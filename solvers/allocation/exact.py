@@ -125,8 +125,9 @@ def allocate(
             break
         if best.height is not None and best.height <= enough:
             break
-    if complete and len(bounds) == len(choices):
-        bound = max(bound, min(bounds))
+    if len(bounds) == len(choices) and (complete or bounds[-1] > MAX_BYTES):
+        # Of an incomplete choice, only that its fixed blocks overlap says something of the others.
+        bound = max(bound, min(bounds) if complete else bounds[-1])
     fits = best.height is not None and best.height <= enough
     tired = opts.work_limit is not None and work >= opts.work_limit
     if bound > MAX_BYTES or 0 <= enough < bound:

@@ -31,7 +31,8 @@ _MOST_PAIRS = 5
 def groupings(problem: AllocationProblem) -> tuple[list[Groups], bool]:
     """Choices of groups, the one with the most merges first; and whether these are all there are.
 
-    With few sharing pairs all choices, else two: as many merges as a greedy pass finds, and none.
+    With few sharing pairs all choices; else two: as many merges as a greedy pass finds, and only
+    those of fixed blocks, which no choice can do without.
     """
     pairs = [
         (one, two)
@@ -44,12 +45,16 @@ def groupings(problem: AllocationProblem) -> tuple[list[Groups], bool]:
 
     def fits(group: Sequence[int]) -> bool:
         fixed = {problem.blocks[k].offset for k in group} - {None}
-        return len(fixed) < 2 and all(
+        alignment = lcm(*(problem.alignment_of(problem.blocks[k]) for k in group))
+        if len(fixed) > 1 or any(offset is not None and offset % alignment for offset in fixed):
+            return False
+        return all(
             frozenset(pair) in shares or not meet(problem.blocks[pair[0]], problem.blocks[pair[1]])
             for pair in combinations(group, 2)
         )
 
-    def merged(chosen: Iterable[tuple[int, int]], *, skip: bool) -> Groups | None:
+    # Empty where the chosen pairs exclude each other and none may be skipped.
+    def merged(chosen: Iterable[tuple[int, int]], *, skip: bool) -> Groups:
         home = list(range(len(problem.blocks)))
         members = {k: [k] for k in home}
         for one, two in chosen:
@@ -59,23 +64,26 @@ def groupings(problem: AllocationProblem) -> tuple[list[Groups], bool]:
             if not fits((*members[a], *members[b])):
                 if skip:
                     continue
-                return None
+                return ()
             for k in members[b]:
                 home[k] = a
             members[a] += members.pop(b)
         return tuple(sorted(tuple(sorted(group)) for group in members.values()))
 
-    alone: Groups = tuple((k,) for k in range(len(problem.blocks)))
-    if not pairs:
-        return [alone], True
+    forced = [
+        (one, two)
+        for one, two in pairs
+        if problem.blocks[one].offset is not None
+        and problem.blocks[one].offset == problem.blocks[two].offset
+    ]
+    least = merged(forced, skip=True)
     if len(pairs) > _MOST_PAIRS:
-        full = merged(pairs, skip=True)
-        return [full or alone, alone], False
+        return [merged([*forced, *pairs], skip=True), least], False
     found: dict[Groups, None] = {}
     for count in range(len(pairs), -1, -1):
         for chosen in combinations(pairs, count):
             groups = merged(chosen, skip=False)
-            if groups is not None:
+            if groups or not problem.blocks:
                 found[groups] = None
     return list(found), True
 
