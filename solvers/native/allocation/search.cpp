@@ -41,7 +41,8 @@ class Search {
         place_(problem.size(), 0),
         load_(problem.sections().size(), 0),
         keeper_(problem.sections().size(), 0),
-        delta_(problem.sections().size() + 1, 0) {
+        delta_(problem.sections().size() + 1, 0),
+        is_listed_(problem.sections().size(), 0) {
     for (const auto& section : problem.sections()) {
       Offset spare = 0;
       for (const Member& m : section) spare = std::max(spare, rounded(m.size) - m.size);
@@ -294,6 +295,34 @@ class Search {
       touched_.clear();
       return holds;
     }
+    return check_touched(holds);
+  }
+  // Few touched sections are listed, many are found by a sweep over all.
+  bool check_touched(bool holds) {
+    std::size_t reach = 0;
+    for (Id u : touched_) {
+      for (const auto& [begin, end] : problem_.spans(u)) {
+        reach += static_cast<std::size_t>(end - begin);
+      }
+      if (reach > load_.size()) break;
+    }
+    if (reach <= load_.size()) {
+      for (Id u : touched_) {
+        for (const auto& [begin, end] : problem_.spans(u)) {
+          for (Id s = begin; s < end; ++s) {
+            if (std::exchange(is_listed_[s], std::uint8_t{1}) == 0) listed_.push_back(s);
+          }
+        }
+      }
+      for (Id s : listed_) {
+        is_listed_[s] = 0;
+        holds = holds && section_holds(static_cast<std::size_t>(s));
+      }
+      control_.spend(1 + listed_.size() / 16);
+      listed_.clear();
+      touched_.clear();
+      return holds;
+    }
     for (Id u : touched_) {
       for (const auto& [begin, end] : problem_.spans(u)) {
         ++delta_[begin];
@@ -519,15 +548,16 @@ class Search {
   std::vector<Id> waiting_, place_;  // what waits, and where it is in that list
   std::vector<Offset> load_,
       spare_;  // of sections: what is open, rounded; the most that rounding adds
-  std::vector<std::uint32_t> keeper_;  // of sections: a member of a low low
-  std::vector<std::int32_t> delta_;    // of sections: begins less ends of touched items
+  std::vector<std::uint32_t> keeper_;    // of sections: a member of a low low
+  std::vector<std::int32_t> delta_;      // of sections: begins less ends of touched items
+  std::vector<std::uint8_t> is_listed_;  // of sections
   std::size_t open_ = 0;
   std::vector<Change> trail_;
   std::vector<Frame> frames_;
   std::vector<std::uint64_t> conflict_;  // bits: the levels that the last refutation rests on
   Offset least_ = kInfinity;             // that exceeded the capacity
 
-  std::vector<Id> raised_, round_, touched_, looked_, pending_;
+  std::vector<Id> raised_, round_, touched_, listed_, looked_, pending_;
   std::vector<Released> released_;
   std::vector<std::uint64_t> traced_;
   std::uint64_t stamp_ = 1;

@@ -104,7 +104,7 @@ void Solver::search(Part& part, Offset enough, Control& control) {
     part.ranks = ranks(*part.problem);
     part.lower = part.problem->lower_bound();
   }
-  const std::uint64_t slice = (part.items.size() + 64)
+  const std::uint64_t slice = (2 * part.items.size() + 64)
                               << (2 * std::min<std::uint64_t>(part.round, 20));
   const std::uint64_t extra = std::min<std::uint64_t>(part.round, 6);
   for (int which = 0; which < 3; ++which) {
