@@ -73,7 +73,11 @@ PACKING_ORDERS: dict[
 
 
 def pack(
-    problem: AllocationProblem, *, time_limit_s: float | None = 2.0, seed: int = 0
+    problem: AllocationProblem,
+    *,
+    time_limit_s: float | None = 2.0,
+    seed: int = 0,
+    progress: Callable[[int | None, int], None] | None = None,
 ) -> AllocationSolution:
     """A layout of small height. Ctrl-C ends it with the best so far.
 
@@ -84,6 +88,7 @@ def pack(
         problem: blocks, alignment, capacity.
         time_limit_s: wall time; None for none. The first greedy order is always finished.
         seed: of the local search.
+        progress: called with the best height and the lower bound when they are known.
 
     Returns:
         A checked solution. `optimal` when the height equals the lower bound; `infeasible`, without
@@ -141,6 +146,8 @@ def pack(
             found.append((height, offsets, f"{kind} by {name}", order, best_fit))
             found.sort(key=lambda entry: entry[0])
     height, offsets, method = found[0][:3]
+    if progress is not None:
+        progress(height, bound)
     layout_work = sum(degree for degree, _ in loads) + len(loads)
     round_work = min(_ROUND_WORK, _ROUND_LAYOUTS * layout_work)
     for turn in range(_ROUNDS):
@@ -152,6 +159,8 @@ def pack(
         )
         if new < height:
             height, offsets, method = new, new_offsets, f"local search from {start_method}"
+            if progress is not None:
+                progress(height, bound)
     if height == bound:
         return finish(Status.OPTIMAL, height, offsets, method)
     return finish(Status.TIME_LIMIT if struck else Status.FEASIBLE, height, offsets, method)

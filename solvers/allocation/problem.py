@@ -23,7 +23,7 @@ from lowtide.errors import InstanceError
 from lowtide.solvers.schedule.problem import MAX_BYTES
 from lowtide.solvers.status import Status
 
-__all__ = ["AllocationProblem", "AllocationSolution", "Block"]
+__all__ = ["AllocationProblem", "AllocationSolution", "Block", "check_block"]
 
 
 class Block(NamedTuple):
@@ -95,26 +95,8 @@ class AllocationProblem:
             if block.id in seen:
                 raise InstanceError(f"the id `{block.id}` is given to two buffers")
             seen.add(block.id)
-            if block.lower >= block.upper:
-                raise InstanceError(
-                    f"buffer `{block.id}` has the empty lifetime [{block.lower}, {block.upper})"
-                )
-            if block.size < 0:
-                raise InstanceError(f"buffer `{block.id}` has the negative size {block.size}")
-            if abs(block.lower) > MAX_BYTES or abs(block.upper) > MAX_BYTES:
-                raise InstanceError(f"buffer `{block.id}`: its lifetime is beyond 2^60")
-            if block.gaps:
-                _check_gaps(block)
-            if block.alignment < 1:
-                raise InstanceError(
-                    f"buffer `{block.id}`: the alignment must be at least 1, not {block.alignment}"
-                )
+            check_block(block, self.alignment)
             align = self.alignment_of(block)
-            if block.offset is not None and (block.offset < 0 or block.offset % align):
-                raise InstanceError(
-                    f"buffer `{block.id}`: the fixed offset {block.offset} is negative or not a "
-                    f"multiple of {align}"
-                )
             total += block.size + align + (block.offset or 0)
         if total > MAX_BYTES:
             raise InstanceError(f"the sizes sum to {total} bytes, over 2^60")
@@ -149,6 +131,30 @@ class AllocationSolution:
     method: str = ""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+
+
+def check_block(block: Block, alignment: int) -> None:
+    """Raise `InstanceError` unless the block makes sense by itself, under a problem's alignment."""
+    if block.lower >= block.upper:
+        raise InstanceError(
+            f"buffer `{block.id}` has the empty lifetime [{block.lower}, {block.upper})"
+        )
+    if block.size < 0:
+        raise InstanceError(f"buffer `{block.id}` has the negative size {block.size}")
+    if abs(block.lower) > MAX_BYTES or abs(block.upper) > MAX_BYTES:
+        raise InstanceError(f"buffer `{block.id}`: its lifetime is beyond 2^60")
+    if block.gaps:
+        _check_gaps(block)
+    if block.alignment < 1:
+        raise InstanceError(
+            f"buffer `{block.id}`: the alignment must be at least 1, not {block.alignment}"
+        )
+    align = lcm(alignment, block.alignment)
+    if block.offset is not None and (block.offset < 0 or block.offset % align):
+        raise InstanceError(
+            f"buffer `{block.id}`: the fixed offset {block.offset} is negative or not a multiple "
+            f"of {align}"
+        )
 
 
 def _check_gaps(block: Block) -> None:

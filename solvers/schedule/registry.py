@@ -5,6 +5,7 @@ A package adds one through the entry-point group `lowtide.solvers`:
     [project.entry-points."lowtide.solvers"]
     annealing = "my_package:schedule"        # called as a `Scheduler`
 
+Names that begin with `allocate.` are allocators (lowtide.solvers.allocation.registry).
 It is loaded when it is asked for, so a broken one harms nobody else. Built-in names come first.
 """
 
@@ -54,7 +55,11 @@ _SEARCHES: dict[str, Scheduler] = {"exact": schedule, "serenity": serenity}
 def available() -> tuple[str, ...]:
     """The names that `get_scheduler` knows, built-in ones first; loads nothing."""
     built_in = [*_SEARCHES, *ORDERS]
-    others = {point.name for point in entry_points(group=ENTRY_POINTS)} - set(built_in)
+    others = {
+        point.name
+        for point in entry_points(group=ENTRY_POINTS)
+        if not point.name.startswith("allocate.")
+    } - set(built_in)
     return (*built_in, *sorted(others))
 
 
@@ -69,7 +74,7 @@ def get_scheduler(name: str) -> Scheduler:
     if name in ORDERS:
         return _from_order(name)
     for point in entry_points(group=ENTRY_POINTS):
-        if point.name == name:
+        if point.name == name and not name.startswith("allocate."):
             try:
                 loaded: object = point.load()
             except Exception as error:

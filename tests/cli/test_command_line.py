@@ -303,6 +303,45 @@ def test_solve_allocate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert code == 3
 
 
+def test_solve_allocate_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    instance, layout = tmp_path / "i.csv", tmp_path / "o.csv"
+    instance.write_text("id,lower,upper,size\na,0,2,4\nb,1,3,3\nc,2,4,4\n")
+    arguments = ("solve", "allocate", instance, "--alignment", "8", "--json", "-o", layout)
+    for solver in ("pack", "tflm_greedy", "tflite_greedy_by_size", "first_fit", "best_fit"):
+        code, out, _ = call(main, *arguments, "--solver", solver, capsys=capsys)
+        answer = json.loads(out)
+        assert code == 0
+        assert 11 <= answer["height"] <= 12
+        rows = [line.split(",") for line in layout.read_text().splitlines()]
+        assert rows[0] == ["id", "lower", "upper", "size", "offset"]
+        assert {row[0]: int(row[4]) for row in rows[1:]} == answer["offsets"]
+        assert [path.name for path in sorted(tmp_path.iterdir())] == ["i.csv", "o.csv"]
+    # What was written is an instance whose places are fixed.
+    code, out, _ = call(main, "solve", "allocate", layout, "--alignment", "8", capsys=capsys)
+    assert code == 0
+    assert "status" in out
+    for bad in (("--solver", "magic"), ("-o", instance), ("--alignment", "0")):
+        code, _, err = call(main, "solve", "allocate", instance, *bad, capsys=capsys)
+        assert code == 2
+        assert err
+
+
+def test_solve_allocate_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    instance, layout = tmp_path / "i.csv", tmp_path / "o.csv"
+    instance.write_text("id,lower,upper,size,offset\na,0,2,4,0\nb,1,3,4,2\n")
+    code, out, _ = call(main, "solve", "allocate", instance, "-o", layout, capsys=capsys)
+    assert code == 3  # two fixed buffers overlap: no capacity helps
+    assert "no layout" in out
+    assert not layout.exists()
+    # The load is 2, but `a` has no room at either of its two places below that.
+    instance.write_text("id,lower,upper,size,offset\na,0,3,1,\nb,0,1,1,0\nc,2,3,1,1\n")
+    arguments = ("solve", "allocate", instance, "--solver", "pack")
+    assert call(main, *arguments, capsys=capsys)[0] == 0
+    assert call(main, *arguments, "--capacity", "3", capsys=capsys)[0] == 0
+    assert call(main, *arguments, "--capacity", "2", capsys=capsys)[0] == 4
+    assert call(main, *arguments, "--capacity", "1", capsys=capsys)[0] == 3
+
+
 def test_information(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(main, "--version", capsys=capsys)
     assert (code, out) == (0, f"lowtide {__version__}\n")

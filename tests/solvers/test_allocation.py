@@ -10,12 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lowtide.errors import InstanceError, LowtideError
-from lowtide.solvers.allocation import csv as allocation_csv
 from lowtide.solvers.allocation.best_fit import best_fit
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
 from lowtide.solvers.allocation.conflicts import conflicts, meet
-from lowtide.solvers.allocation.csv import parse_csv, read_csv, to_csv, write_csv
 from lowtide.solvers.allocation.first_fit import first_fit
 from lowtide.solvers.allocation.pack import pack
 from lowtide.solvers.allocation.packer import native_packer
@@ -26,7 +24,6 @@ from tests.solvers.strategies import allocation_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 def moments(block: Block) -> set[int]:
@@ -321,61 +318,3 @@ def test_packing_is_repeatable_and_the_search_improves() -> None:
         problem,
         AllocationSolution(Status.FEASIBLE, found, lower_bound(problem), tuple(offsets)),
     )
-
-
-def test_csv_round_trip(tmp_path: Path) -> None:
-    problem = AllocationProblem((Block("a,b", 0, 2, 10, 4), Block('"', -1, 3, 6)), 2, 100)
-    path = tmp_path / "x.csv"
-    write_csv(problem, path)
-    assert read_csv(path, alignment=2, capacity=100) == problem
-    assert to_csv(PAIR, (0, 12)) == "id,lower,upper,size,offset\na,0,2,10,0\nb,1,3,6,12\n"
-    assert to_csv(PAIR) == "id,lower,upper,size\na,0,2,10\nb,1,3,6\n"
-    assert parse_csv("\ufeffsize,Start,end,buffer\n6,1,3,b\n".lstrip("\ufeff")).blocks == (
-        Block("b", 1, 3, 6),
-    )
-    with pytest.raises(InstanceError, match="cannot be written"):
-        write_csv(problem, tmp_path / "nowhere" / "x.csv")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "lacks id, lower, upper, size"),
-        ("id,lower,upper\n", "lacks size"),
-        ("id,lower,upper,size,colour\n", "unknown column `colour`"),
-        ("id,lower,upper,size,id\n", "`id` twice"),
-        ("id,lower,upper,size\na,0,1\n", "line 2 has 3 fields, the header has 4"),
-        ("id,lower,upper,size\na,0,x,1\n", "line 2: `upper` must be an integer, not `x`"),
-        ("id,lower,upper,size\na,0,1,1.5\n", "`size` must be an integer"),
-        ("id,lower,upper,size\na,0,1," + "9" * 5000 + "\n", "`size` must be an integer"),
-        ("id,lower,upper,size\na,0,1,999999999999999999999\n", "over 2.60"),
-        ("id,lower,upper,size\na,0,99999999999999999999,1\n", "beyond 2.60"),
-        ("id,lower,upper,size\na,1,1,4\n", "empty lifetime"),
-        ("id,lower,upper,size\na,0,1,-4\n", "negative size"),
-        ("id,lower,upper,size\na,0,1,4\na,0,1,4\n", "given to two"),
-        ("id,lower,upper,size,offset\na,0,1,4,-1\n", "negative or not a"),
-        ("id,lower,upper,size\n" + "x" * 2000 + ",0,1,4\n", "over 1000 characters"),
-        ('id,lower,upper,size\n"a,0,1,4\n', "not CSV"),
-        ("id,lower,upper,size\n" + "x" * 200_000 + ",0,1,4\n", "not CSV"),
-    ],
-)
-def test_what_is_no_table_is_refused(text: str, message: str) -> None:
-    with pytest.raises(InstanceError, match=message) as caught:
-        parse_csv(text)
-    assert len(str(caught.value)) < 400
-
-
-def test_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.csv"
-    with pytest.raises(InstanceError, match="cannot be read"):
-        read_csv(path)
-    path.write_bytes(b"id,lower,upper,size\n\xff,0,1,1\n")
-    with pytest.raises(InstanceError, match="not UTF-8"):
-        read_csv(path)
-    path.write_text("id,lower,upper,size\na,0,1,1\nb,0,1,1\n")
-    monkeypatch.setattr(allocation_csv, "MAX_BLOCKS", 1)
-    with pytest.raises(InstanceError, match=r"x\.csv: more than 1 buffers"):
-        read_csv(path)
-    monkeypatch.setattr(allocation_csv, "MAX_FILE_BYTES", 4)
-    with pytest.raises(InstanceError, match="larger than"):
-        read_csv(path)

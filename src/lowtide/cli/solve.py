@@ -15,6 +15,7 @@ from lowtide.solvers.status import Status
 from lowtide.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
+    from lowtide.solvers.allocation.problem import AllocationSolution
     from lowtide.solvers.schedule.problem import ScheduleProblem
     from lowtide.solvers.schedule.solution import ScheduleSolution
 
@@ -139,8 +140,17 @@ def check(
 
 def allocate(
     path: Annotated[Path, typer.Argument(help="Buffers as CSV.", metavar="FILE.csv")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write the layout as CSV.", metavar="OUT.csv"),
+    ] = None,
     capacity: Annotated[
         str | None, typer.Option(help="The most the height may be.", metavar="SIZE")
+    ] = None,
+    alignment: Annotated[int, typer.Option(help="Of every offset, in bytes.", min=1)] = 1,
+    solver: Annotated[
+        str | None,
+        typer.Option(help="exact, pack, tflm_greedy, tflite_greedy_by_size, first_fit, best_fit."),
     ] = None,
     time_limit: TimeLimit = "10s",
     seed: Seed = 0,
@@ -148,18 +158,28 @@ def allocate(
 ) -> None:
     """Give every buffer an offset so that the arena is as low as possible."""
     from lowtide.solvers.allocation.check import check
-    from lowtide.solvers.allocation.csv import read_csv
-    from lowtide.solvers.allocation.pack import pack
+    from lowtide.solvers.allocation.csv import read_csv, write_csv
+    from lowtide.solvers.allocation.registry import available, get_allocator
 
     limit = None if capacity is None else parse_bytes(capacity)
-    problem = read_csv(path, capacity=limit)
+    if output is not None and output.resolve() == path.resolve():
+        raise InputError(f"{output} is the instance itself: choose another name for the layout")
+    run = get_allocator(available()[0] if solver is None else solver)
+    problem = read_csv(path, alignment=alignment, capacity=limit)
     with show() as progress:
         progress.stage("allocate")
-        solution = pack(problem, time_limit_s=parse_seconds(time_limit), seed=seed)
+        solution = run(
+            problem,
+            time_limit_s=parse_seconds(time_limit),
+            seed=seed,
+            progress=progress.bounds,
+        )
     check(problem, solution)
     offsets = None
     if solution.offsets is not None:
         offsets = {b.id: o for b, o in zip(problem.blocks, solution.offsets, strict=True)}
+        if output is not None:
+            write_csv(problem, output, solution.offsets)
     if as_json:
         print(
             json.dumps(
@@ -179,7 +199,11 @@ def allocate(
         print(f"height       {solution.height:,}" if solution.height is not None else "no layout")
         print(f"lower bound  {solution.lower_bound:,}")
         print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
+    _exit_for_capacity(solution, limit)
+
+
+def _exit_for_capacity(solution: AllocationSolution, capacity: int | None) -> None:
     if solution.status is Status.INFEASIBLE:
         raise typer.Exit(_INFEASIBLE)
-    if limit is not None and (solution.height is None or solution.height > limit):
+    if solution.height is None or (capacity is not None and solution.height > capacity):
         raise typer.Exit(_NOT_MET)
