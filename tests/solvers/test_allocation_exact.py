@@ -171,3 +171,14 @@ def test_parts_that_never_meet_are_proven_apart() -> None:
     apart = [allocate(crowd(25, seed=part), time_limit_s=None).height for part in range(3)]
     assert whole.status == "optimal"
     assert whole.height == max(h for h in apart if h is not None)
+
+
+def test_a_part_whose_coarser_alignment_exceeds_the_capacity_ends_the_search() -> None:
+    # Of multiples of 3 alone the load of a and b is 7; among all offsets it seems to be 6.
+    coarse = (Block("a", 0, 2, 4, alignment=3), Block("b", 0, 2, 2, alignment=3))
+    fine = (Block("c", 5, 7, 1),)
+    problem = AllocationProblem((*coarse, *fine), capacity=6)
+    assert least_height(problem) == 7
+    solution = allocate(problem, time_limit_s=None)
+    assert solution.status == "infeasible"
+    assert solution.lower_bound == 7

@@ -102,7 +102,8 @@ void Solver::search(Part& part, Offset enough, Control& control) {
     }
     part.problem = part.own ? part.own.get() : &problem_;
     part.ranks = ranks(*part.problem);
-    part.lower = part.problem->lower_bound();
+    // Of its own granule, so it may be above the whole problem's bound.
+    raise(part, part.problem->lower_bound(), "load");
   }
   const std::uint64_t slice = (2 * part.items.size() + 64)
                               << (2 * std::min<std::uint64_t>(part.round, 20));
