@@ -6,7 +6,9 @@
 Scheduling: `ScheduleProblem` (of `Buffer` and `InPlace`), `solve_schedule` (exact), `ORDERS`
 (heuristics), `get_scheduler` (by name, third parties' too), `check_schedule`, `peak_of`,
 `read_instance`.
-Allocation: `AllocationProblem` (of `Block`), `pack`, `lower_bound`, `check_allocation`, `read_csv`.
+Allocation: `AllocationProblem` (of `Block`), `get_allocator` (by name, third parties' too), `pack`,
+`lower_bound`, `conflicts`, `check_allocation`, `read_csv`, `write_csv`; several memories:
+`PoolProblem` (of `Pool`), `allocate_pools`, `check_pools`. All are described in solvers/README.md.
 Both return a solution with a `Status`. Names are resolved on first use (PEP 562).
 """
 
@@ -18,9 +20,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lowtide.solvers.allocation.bound import lower_bound
     from lowtide.solvers.allocation.check import check as check_allocation
+    from lowtide.solvers.allocation.conflicts import conflicts
     from lowtide.solvers.allocation.csv import read_csv, write_csv
     from lowtide.solvers.allocation.pack import pack
+    from lowtide.solvers.allocation.pools import (
+        Pool,
+        PoolProblem,
+        PoolSolution,
+        allocate_pools,
+        check_pools,
+    )
     from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution, Block
+    from lowtide.solvers.allocation.registry import get_allocator
     from lowtide.solvers.schedule.check import check as check_schedule
     from lowtide.solvers.schedule.check import peak_of
     from lowtide.solvers.schedule.exact import ExactOptions
@@ -40,11 +51,18 @@ __all__ = [
     "Buffer",
     "ExactOptions",
     "InPlace",
+    "Pool",
+    "PoolProblem",
+    "PoolSolution",
     "ScheduleProblem",
     "ScheduleSolution",
     "Status",
+    "allocate_pools",
     "check_allocation",
+    "check_pools",
     "check_schedule",
+    "conflicts",
+    "get_allocator",
     "get_scheduler",
     "lower_bound",
     "pack",
@@ -62,6 +80,13 @@ _HOME = {
     "Block": ("allocation.problem", "Block"),
     "Buffer": ("schedule.problem", "Buffer"),
     "ExactOptions": ("schedule.exact", "ExactOptions"),
+    "Pool": ("allocation.pools", "Pool"),
+    "PoolProblem": ("allocation.pools", "PoolProblem"),
+    "PoolSolution": ("allocation.pools", "PoolSolution"),
+    "allocate_pools": ("allocation.pools", "allocate_pools"),
+    "check_pools": ("allocation.pools", "check_pools"),
+    "conflicts": ("allocation.conflicts", "conflicts"),
+    "get_allocator": ("allocation.registry", "get_allocator"),
     "InPlace": ("schedule.problem", "InPlace"),
     "ScheduleProblem": ("schedule.problem", "ScheduleProblem"),
     "ScheduleSolution": ("schedule.solution", "ScheduleSolution"),

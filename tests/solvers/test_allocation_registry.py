@@ -129,12 +129,15 @@ def test_other_packages_add_allocators(monkeypatch: pytest.MonkeyPatch) -> None:
     def cheat(problem: AllocationProblem, **options: object) -> AllocationSolution:
         return replace(get_allocator("pack")(problem), offsets=(0, 0), height=4)
 
+    def nothing(problem: AllocationProblem, **options: object) -> None:
+        return None
+
     points = [
         _Point("allocate.theirs", get_allocator("first_fit")),
         _Point("allocate.broken", ImportError("no such thing")),
         _Point("allocate.number", 3),
         _Point("allocate.cheat", cheat),
-        _Point("allocate.nothing", lambda problem, **options: None),
+        _Point("allocate.nothing", nothing),
         _Point("allocate.pack", 3),  # built-in names come first
         _Point("order", 3),
     ]
