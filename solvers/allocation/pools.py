@@ -280,6 +280,12 @@ def allocate_pools(
                 offsets[k] = offset
         if fits:
             best, method = (pools, tuple(offsets)), "master"
+        else:
+            repaired = _greedy(problem, pools)
+            if repaired is not None and (
+                best is None or _cost(problem, repaired[0]) < _cost(problem, best[0])
+            ):
+                best, method = repaired, "master, repaired"
     if struck and status is Status.FEASIBLE:
         status = Status.TIME_LIMIT
     if best is None:
@@ -343,10 +349,12 @@ def _cost(problem: PoolProblem, pools: Sequence[int]) -> int:
 _Layout = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def _greedy(problem: PoolProblem) -> _Layout | None:
+def _greedy(problem: PoolProblem, wanted: Sequence[int] = ()) -> _Layout | None:
     """Fixed blocks first, then those that save most; each in the cheapest pool with a gap for it.
 
-    Sharing is not used. None where a block finds no place.
+    With wanted pools: largest first, each in its own where that has a gap; what is left over after
+    those that have one goes to the cheapest pool. Sharing is not used. None where a block finds no
+    place.
     """
     near = native_packer(
         AllocationProblem(tuple(b._replace(offset=None) for b in problem.blocks))
@@ -356,12 +364,13 @@ def _greedy(problem: PoolProblem) -> _Layout | None:
 
     def key(index: int) -> tuple[bool, int, int, int]:
         costs = [problem.cost(index, p) for p in problem.choices(index)]
-        return blocks[index].offset is None, min(costs) - max(costs), -blocks[index].size, index
+        saves = 0 if wanted else max(costs) - min(costs)
+        return blocks[index].offset is None, -saves, -blocks[index].size, index
 
-    for index in sorted(range(len(blocks)), key=key):
+    def put(index: int, choices: Sequence[int]) -> bool:
         block = blocks[index]
-        for pool in sorted(problem.choices(index), key=lambda p: (problem.cost(index, p), p)):
-            align = problem.part(pool, ()).alignment_of(block)
+        for pool in choices:
+            align = lcm(problem.pools[pool].alignment, block.alignment)
             taken = sorted(
                 (offsets[k], offsets[k] + blocks[k].size) for k in near[index] if pools[k] == pool
             )
@@ -377,8 +386,16 @@ def _greedy(problem: PoolProblem) -> _Layout | None:
             capacity = problem.pools[pool].capacity
             if at >= 0 and (capacity is None or at + block.size <= capacity):
                 pools[index], offsets[index] = pool, at
-                break
-        if pools[index] < 0:
+                return True
+        return False
+
+    order = sorted(range(len(blocks)), key=key)
+    if wanted:
+        order = [index for index in order if not put(index, wanted[index : index + 1])]
+    for index in order:
+        if not put(
+            index, sorted(problem.choices(index), key=lambda p: (problem.cost(index, p), p))
+        ):
             return None
     return tuple(pools), tuple(offsets)
 
