@@ -6,7 +6,11 @@
 Scheduling: `ScheduleProblem` (of `Buffer` and `InPlace`), `solve_schedule` (exact), `ORDERS`
 (heuristics), `get_scheduler` (by name, third parties' too), `check_schedule`, `peak_of`,
 `read_instance`; `certify` and `check_certificate` for a bound that others can check.
-Allocation: `AllocationProblem` (of `Block`), `pack`, `lower_bound`, `check_allocation`, `read_csv`.
+Allocation: `AllocationProblem` (of `Block`), `solve_allocation` (exact), `get_allocator` (by name,
+third parties' too), `pack`, `lower_bound`, `conflicts`, `check_allocation`, `read_csv`,
+`write_csv`; several memories: `PoolProblem` (of `Pool`), `allocate_pools`, `check_pools`.
+Both: `arena_of` (an order's buffers as an allocation problem), `pack_order` (order and layout).
+All are described in solvers/README.md.
 Both return a solution with a `Status`. Names are resolved on first use (PEP 562).
 """
 
@@ -18,9 +22,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lowtide.solvers.allocation.bound import lower_bound
     from lowtide.solvers.allocation.check import check as check_allocation
+    from lowtide.solvers.allocation.conflicts import conflicts
     from lowtide.solvers.allocation.csv import read_csv, write_csv
+    from lowtide.solvers.allocation.exact import ExactAllocationOptions
+    from lowtide.solvers.allocation.exact import allocate as solve_allocation
     from lowtide.solvers.allocation.pack import pack
+    from lowtide.solvers.allocation.pools import (
+        Pool,
+        PoolProblem,
+        PoolSolution,
+        allocate_pools,
+        check_pools,
+    )
     from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution, Block
+    from lowtide.solvers.allocation.registry import get_allocator
+    from lowtide.solvers.joint import Layout, pack_order
+    from lowtide.solvers.lifetimes import arena_of
     from lowtide.solvers.schedule.certificate import (
         Certificate,
         read_certificate,
@@ -46,22 +63,34 @@ __all__ = [
     "Block",
     "Buffer",
     "Certificate",
+    "ExactAllocationOptions",
     "ExactOptions",
     "InPlace",
+    "Layout",
+    "Pool",
+    "PoolProblem",
+    "PoolSolution",
     "ScheduleProblem",
     "ScheduleSolution",
     "Status",
+    "allocate_pools",
+    "arena_of",
     "certify",
     "check_allocation",
     "check_certificate",
+    "check_pools",
     "check_schedule",
+    "conflicts",
+    "get_allocator",
     "get_scheduler",
     "lower_bound",
     "pack",
+    "pack_order",
     "peak_of",
     "read_certificate",
     "read_csv",
     "read_instance",
+    "solve_allocation",
     "solve_schedule",
     "write_certificate",
     "write_csv",
@@ -74,7 +103,19 @@ _HOME = {
     "Block": ("allocation.problem", "Block"),
     "Buffer": ("schedule.problem", "Buffer"),
     "Certificate": ("schedule.certificate", "Certificate"),
+    "ExactAllocationOptions": ("allocation.exact", "ExactAllocationOptions"),
+    "Layout": ("joint", "Layout"),
+    "arena_of": ("lifetimes", "arena_of"),
+    "pack_order": ("joint", "pack_order"),
+    "solve_allocation": ("allocation.exact", "allocate"),
     "ExactOptions": ("schedule.exact", "ExactOptions"),
+    "Pool": ("allocation.pools", "Pool"),
+    "PoolProblem": ("allocation.pools", "PoolProblem"),
+    "PoolSolution": ("allocation.pools", "PoolSolution"),
+    "allocate_pools": ("allocation.pools", "allocate_pools"),
+    "check_pools": ("allocation.pools", "check_pools"),
+    "conflicts": ("allocation.conflicts", "conflicts"),
+    "get_allocator": ("allocation.registry", "get_allocator"),
     "InPlace": ("schedule.problem", "InPlace"),
     "ScheduleProblem": ("schedule.problem", "ScheduleProblem"),
     "ScheduleSolution": ("schedule.solution", "ScheduleSolution"),

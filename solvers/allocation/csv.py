@@ -10,6 +10,7 @@ The header names the columns, in any order. Lifetimes are half-open; with a colu
     gaps                     `7-9 12-14`: times at which the buffer is unused
     offset                   its fixed place; empty for none
     hint                     MiniMalloc's advice to its search: ignored
+    pool                     ours, written only: the name of the memory; ignored
     shares                   ours: ids of buffers at whose offset it may lie, separated by spaces
 
 Not accepted: gaps with a window (`7-9@0:64`), in which a buffer keeps part of its room.
@@ -36,7 +37,7 @@ MAX_FILE_BYTES = 64 << 20
 MAX_BLOCKS = 1_000_000
 MAX_ID = 1000  # characters
 _NAMES = {"buffer": "id", "buffer_id": "id", "start": "lower", "begin": "lower"}
-_COLUMNS = ("id", "lower", "upper", "size", "alignment", "gaps", "offset", "hint", "shares")
+_COLUMNS = ("id", "lower", "upper", "size", "alignment", "gaps", "offset", "hint", "pool", "shares")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,24}")
 _GAP = re.compile(r"([+-]?[0-9]{1,24})-([+-]?[0-9]{1,24})")
 
@@ -119,11 +120,15 @@ def parse_csv(text: str, *, alignment: int = 1, capacity: int | None = None) -> 
     return AllocationProblem(tuple(blocks), alignment, capacity, _pairs(friends, lines))
 
 
-def to_csv(problem: AllocationProblem, offsets: Sequence[int] | None = None) -> str:
+def to_csv(
+    problem: AllocationProblem,
+    offsets: Sequence[int] | None = None,
+    pools: Sequence[str] | None = None,
+) -> str:
     """The problem as CSV text, with the given offsets, or with those that are fixed.
 
-    Columns that no buffer needs are left out. The problem's own alignment and capacity are not part
-    of the format.
+    `pools` are the names of the memories that the blocks lie in. Columns that no buffer needs are
+    left out. The problem's own alignment and capacity are not part of the format.
 
     Raises:
         InstanceError: a buffer that shares has an id with a space in it, or none.
@@ -150,6 +155,8 @@ def to_csv(problem: AllocationProblem, offsets: Sequence[int] | None = None) -> 
         columns.append(("offset", lambda k, _: offsets[k]))
     elif any(b.offset is not None for b in problem.blocks):
         columns.append(("offset", lambda _, b: "" if b.offset is None else b.offset))
+    if pools is not None:
+        columns.append(("pool", lambda k, _: pools[k]))
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([name for name, _ in columns])
@@ -162,12 +169,13 @@ def write_csv(
     problem: AllocationProblem,
     path: str | os.PathLike[str],
     offsets: Sequence[int] | None = None,
+    pools: Sequence[str] | None = None,
 ) -> None:
     """Write `to_csv` to a file, through a temporary file beside it."""
     where = Path(path)
     part = where.with_name(f"{where.name}.part{os.getpid()}")
     try:
-        part.write_text(to_csv(problem, offsets), encoding="utf-8")
+        part.write_text(to_csv(problem, offsets, pools), encoding="utf-8")
         part.replace(where)
     except OSError as error:
         part.unlink(missing_ok=True)

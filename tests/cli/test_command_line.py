@@ -342,6 +342,32 @@ def test_solve_allocate_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert call(main, *arguments, "--capacity", "1", capsys=capsys)[0] == 3
 
 
+def test_solve_allocate_pools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    instance, layout = tmp_path / "i.csv", tmp_path / "o.csv"
+    instance.write_text("id,lower,upper,size\na,0,2,4\nb,1,3,3\nc,2,4,4\n")
+    arguments = ("solve", "allocate", instance, "--pool", "SRAM=4", "--pool")
+    code, out, _ = call(main, *arguments, "PSRAM=1K", "--json", "-o", layout, capsys=capsys)
+    answer = json.loads(out)
+    assert (code, answer["status"], answer["cost"]) == (0, "optimal", 3)
+    assert answer["pools"] == {"SRAM": 4, "PSRAM": 3}
+    assert answer["pool"] == {"a": "SRAM", "b": "PSRAM", "c": "SRAM"}
+    assert answer["offsets"] == {"a": 0, "b": 0, "c": 0}
+    assert layout.read_text().splitlines()[:2] == [
+        "id,lower,upper,size,offset,pool",
+        "a,0,2,4,0,SRAM",
+    ]
+    code, out, _ = call(main, *arguments, "PSRAM", capsys=capsys)
+    assert code == 0
+    assert "PSRAM: 3 bytes" in out
+    instance.write_text("id,lower,upper,size\na,0,2,4\nb,1,3,4\nc,1,4,4\n")
+    code, out, _ = call(main, *arguments, "PSRAM=7", capsys=capsys)
+    assert code == 3
+    assert "no layout" in out
+    for bad in (("PSRAM=",), ("=4",), ("PSRAM=x",), ("SRAM=9",), ("B=9", "--capacity", "9")):
+        code, _, err = call(main, *arguments, *bad, capsys=capsys)
+        assert (code, bool(err)) == (2, True)
+
+
 def test_information(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(main, "--version", capsys=capsys)
     assert (code, out) == (0, f"lowtide {__version__}\n")

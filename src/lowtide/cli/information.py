@@ -21,8 +21,9 @@ _EXTRAS = {
 
 
 def passes() -> None:
-    """List the passes and the schedulers, third parties' among them."""
+    """List the passes, schedulers and allocators, third parties' among them."""
     from lowtide.passes.pipeline import DEFAULT, available
+    from lowtide.solvers.allocation.registry import available as allocators
     from lowtide.solvers.schedule.registry import available as schedulers
 
     print(f"default pipeline: {DEFAULT}\n\npasses")
@@ -30,6 +31,9 @@ def passes() -> None:
         print(f"  {name:<12} {signature}")
     print("\nschedulers (schedule{solver=NAME})")
     for name in schedulers():
+        print(f"  {name}")
+    print("\nallocators (solve allocate --solver NAME)")
+    for name in allocators():
         print(f"  {name}")
     others = sorted(entry_points(group="lowtide.frontends"), key=lambda point: point.name)
     if others:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,8 @@ from lowtide.solvers.status import Status
 from lowtide.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
-    from lowtide.solvers.allocation.problem import AllocationSolution
+    from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution
+    from lowtide.solvers.allocation.registry import Allocator
     from lowtide.solvers.schedule.problem import ScheduleProblem
     from lowtide.solvers.schedule.solution import ScheduleSolution
 
@@ -147,6 +149,10 @@ def allocate(
     capacity: Annotated[
         str | None, typer.Option(help="The most the height may be.", metavar="SIZE")
     ] = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(help="A memory, the fastest first; may be repeated.", metavar="NAME=SIZE"),
+    ] = None,
     alignment: Annotated[int, typer.Option(help="Of every offset, in bytes.", min=1)] = 1,
     solver: Annotated[
         str | None,
@@ -165,6 +171,12 @@ def allocate(
     if output is not None and output.resolve() == path.resolve():
         raise InputError(f"{output} is the instance itself: choose another name for the layout")
     run = get_allocator(available()[0] if solver is None else solver)
+    if pool:
+        if limit is not None:
+            raise InputError("--capacity belongs to one memory: give sizes in --pool, or drop one")
+        problem = read_csv(path, alignment=alignment)
+        _allocate_pools(problem, pool, output, run, parse_seconds(time_limit), seed, as_json)
+        return
     problem = read_csv(path, alignment=alignment, capacity=limit)
     with show() as progress:
         progress.stage("allocate")
@@ -200,6 +212,78 @@ def allocate(
         print(f"lower bound  {solution.lower_bound:,}")
         print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
     _exit_for_capacity(solution, limit)
+
+
+def _allocate_pools(
+    problem: AllocationProblem,
+    pools: list[str],
+    output: Path | None,
+    run: Allocator,
+    time_limit_s: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    from lowtide.solvers.allocation.csv import write_csv
+    from lowtide.solvers.allocation.pools import Pool, PoolProblem, allocate_pools
+
+    memories: list[Pool] = []
+    for text in pools:
+        name, equals, size = text.partition("=")
+        if not name or (equals and not size):
+            raise InputError(f"the pool `{text}` is not NAME=SIZE, or NAME for one without a limit")
+        memories.append(Pool(name, parse_bytes(size) if size else None, problem.alignment))
+    started = time.perf_counter()
+    with show() as progress:
+        progress.stage("allocate")
+        solution = allocate_pools(
+            PoolProblem(problem.blocks, tuple(memories), problem.shares),
+            time_limit_s=time_limit_s,
+            seed=seed,
+            packer=lambda part: run(
+                part,
+                # A pool's packing may take half of what is left, so that others get their turn.
+                time_limit_s=max(0.0, time_limit_s - (time.perf_counter() - started)) / 2,
+                seed=seed,
+            ),
+        )
+    offsets = chosen = heights = None
+    if solution.offsets is not None and solution.pools is not None:
+        offsets = {b.id: o for b, o in zip(problem.blocks, solution.offsets, strict=True)}
+        chosen = {
+            b.id: memories[p].name for b, p in zip(problem.blocks, solution.pools, strict=True)
+        }
+        heights = {m.name: h for m, h in zip(memories, solution.heights or (), strict=True)}
+        if output is not None:
+            write_csv(problem, output, solution.offsets, pools=list(chosen.values()))
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "status": solution.status,
+                    "height": None if heights is None else sum(heights.values()),
+                    "lower_bound": None,
+                    "cost": solution.cost,
+                    "cost_lower_bound": solution.lower_bound,
+                    "offsets": offsets,
+                    "pools": heights,
+                    "pool": chosen,
+                    "seconds": solution.seconds,
+                    "cpu_seconds": solution.cpu_seconds,
+                    "method": solution.method,
+                }
+            )
+        )
+    else:
+        print(f"status       {solution.status}: {solution.status.message}")
+        print("no layout" if heights is None else f"cost         {solution.cost:,}")
+        print(f"lower bound  {solution.lower_bound:,}")
+        for name, height in (heights or {}).items():
+            print(f"pool         {name}: {height:,} bytes")
+        print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
+    if solution.status is Status.INFEASIBLE:
+        raise typer.Exit(_INFEASIBLE)
+    if offsets is None:
+        raise typer.Exit(_NOT_MET)
 
 
 def _exit_for_capacity(solution: AllocationSolution, capacity: int | None) -> None:
