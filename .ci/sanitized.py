@@ -52,10 +52,10 @@ def pytest_configure() -> None:
 
 def pytest_sessionfinish() -> None:
     """What ran is what was to be tested."""
-    from lowtide.solvers.allocation import pack
+    from lowtide.solvers.allocation import packer
     from lowtide.solvers.schedule import exact
 
-    for module in (pack, exact):
+    for module in (packer, exact):
         path = module._native.__file__
         if path is None or not Path(path).is_relative_to(_FOLDER):
             raise pytest.UsageError(f"{module.__name__} used {path}, not the sanitized module")

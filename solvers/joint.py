@@ -90,7 +90,6 @@ def pack_order(
     begin, begin_cpu = time.perf_counter(), time.process_time()
     peak = peak_of(problem, order)
     orders: list[tuple[int, ...]] = [tuple(order)]
-    others = _others(problem, order, peak) if other_orders else iter(())
     best: tuple[tuple[int, ...], AllocationSolution] | None = None
     known: dict[int, tuple[int, ...]] = {}  # the best layout of each order tried
     struck, tried = False, 0
@@ -100,6 +99,7 @@ def pack_order(
             return None
         return max(0.0, time_limit_s - (time.perf_counter() - begin))
 
+    others = _others(problem, order, peak, left) if other_orders else iter(())
     for turn in range(max(rounds, 1)):
         for index in range(len(orders) if turn else len(_NATURAL) + 1):
             if index >= len(orders):
@@ -149,14 +149,16 @@ def pack_order(
     )
 
 
-def _others(problem: ScheduleProblem, order: Sequence[int], peak: int) -> Iterator[tuple[int, ...]]:
+def _others(
+    problem: ScheduleProblem, order: Sequence[int], peak: int, left: Callable[[], float | None]
+) -> Iterator[tuple[int, ...]]:
     """Other orders with a peak of at most `peak`, each made from a natural one."""
     seen = {tuple(order)}
     for name in _NATURAL:
         natural = ORDERS[name](problem)
         solution = schedule(
             problem,
-            time_limit_s=None,
+            time_limit_s=left(),
             start=(natural,),
             options=replace(_GENTLE, work_limit=_FIRST_WORK),
         )
