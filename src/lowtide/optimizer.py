@@ -16,7 +16,7 @@ from lowtide import emission
 from lowtide.errors import InputError, PlanError
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
-from lowtide.settings import Settings
+from lowtide.settings import Settings, target_for
 from lowtide.targets import prepare
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def optimize(
     model: Source,
     *,
     output: str | Path | None = None,
-    target: str = "onnxruntime",
+    target: str | None = None,
     budget: int | str | None = None,
     time_limit_s: float | None = None,
     seed: int = 0,
@@ -86,7 +86,8 @@ def optimize(
     Args:
         model: a path, an `onnx.ModelProto` or an `onnx_ir.Model`; never changed.
         output: where to write the result; None to decide later with `Result.save`.
-        target: `onnxruntime` or `onnx`.
+        target: `onnxruntime` or `onnx` for ONNX models, `tflite` for TFLite models; by default the
+            first that reads the model.
         budget: the most the peak may be, in bytes or as text such as `256KiB`. Where it is not met
             nothing is written, and the report's `budget` says by how much.
         time_limit_s: for each solver; None for a repeatable amount of work, some seconds at most.
@@ -105,7 +106,7 @@ def optimize(
         VerificationError: the result did not do what was promised; nothing was written.
     """
     settings = Settings.of(
-        target=target,
+        target=target_for(model, target),
         level=ort_level,
         portable=portable,
         dims=dims,
@@ -126,7 +127,7 @@ def optimize(
 def analyze(
     model: Source,
     *,
-    target: str = "onnxruntime",
+    target: str | None = None,
     budget: int | str | None = None,
     time_limit_s: float | None = None,
     seed: int = 0,
@@ -141,7 +142,7 @@ def analyze(
     Writes and executes nothing. Arguments and errors are those of `optimize`.
     """
     settings = Settings.of(
-        target=target,
+        target=target_for(model, target),
         level=ort_level,
         portable=False,
         dims=dims,

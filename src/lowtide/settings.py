@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
     from lowtide.passes.plan import Plan
 
-__all__ = ["LEVELS", "TARGETS", "Settings"]
+__all__ = ["FORMATS", "LEVELS", "TARGETS", "Settings", "target_for"]
 
-TARGETS = ("onnxruntime", "onnx")
+# Which targets read which format; the first is the default.
+FORMATS = {"onnx": ("onnxruntime", "onnx"), "tflite": ("tflite",)}
+TARGETS = tuple(target for targets in FORMATS.values() for target in targets)
 LEVELS = ("all", "extended", "basic")
 
 # Without a time limit the search ends after this much work, which is repeatable and took at most
@@ -65,9 +68,11 @@ class Settings:
             raise InputError(f"the target `{target}` is not one of {', '.join(TARGETS)}")
         if level not in LEVELS:
             raise InputError(f"the level `{level}` is not one of {', '.join(LEVELS)}")
-        if target == "onnx":
-            if portable:
-                raise InputError("--portable belongs to the target onnxruntime: drop one of them")
+        if portable and target != "onnxruntime":
+            raise InputError("--portable belongs to the target onnxruntime: drop one of them")
+        if dims and target not in FORMATS["onnx"]:
+            raise InputError(f"--dim binds dimensions of ONNX models, not for the target {target}")
+        if target != "onnxruntime":
             level = "none"
         elif portable:
             level = "basic"
@@ -120,3 +125,23 @@ class Settings:
         }
         options.update({f"dim:{name}": value for name, value in self.dims.items()})
         return options
+
+
+def target_for(model: object, target: str | None) -> str:
+    """The target that was asked for, or the first that reads the model's format.
+
+    Raises:
+        InputError: an unknown target, or one that does not read this format.
+    """
+    suffix = Path(model).suffix.lstrip(".").lower() if isinstance(model, str | Path) else "onnx"
+    targets = FORMATS.get(suffix, FORMATS["onnx"])
+    if target is None:
+        return targets[0]
+    if target not in TARGETS:
+        raise InputError(f"the target `{target}` is not one of {', '.join(TARGETS)}")
+    if target not in targets:
+        raise InputError(
+            f"the target {target} does not read .{suffix} models, for which there is "
+            f"{' and '.join(targets)}"
+        )
+    return target

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "apply", "optimize"]
 
-Model = Annotated[Path, typer.Argument(help="The model: an .onnx file.", metavar="MODEL")]
+Model = Annotated[Path, typer.Argument(help="The model: an .onnx or .tflite file.", metavar="MODEL")]
 Target = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU) or onnx "
-        "(the file's operators, for runtimes that follow the file's order)."
+        "(the file's operators, for runtimes that follow the file's order) for an .onnx; tflite "
+        "(TensorFlow Lite Micro, LiteRT) for a .tflite. Default: by the model's format."
     ),
 ]
 Budget = Annotated[
@@ -60,9 +61,9 @@ def optimize(
     ] = True,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Default: MODEL.lowtide.onnx beside the model."),
+        typer.Option("-o", "--output", help="Default: beside the model, as in MODEL.lowtide.onnx."),
     ] = None,
-    target: Target = "onnxruntime",
+    target: Target = None,
     budget: Budget = None,
     time_limit: TimeLimit = None,
     seed: Seed = 0,
@@ -114,7 +115,7 @@ def optimize(
 
 def analyze(
     path: Model,
-    target: Target = "onnxruntime",
+    target: Target = None,
     budget: Budget = None,
     time_limit: TimeLimit = None,
     seed: Seed = 0,
@@ -149,7 +150,7 @@ def apply(
     path: Model,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Default: MODEL.lowtide.onnx beside the model."),
+        typer.Option("-o", "--output", help="Default: beside the model, as in MODEL.lowtide.onnx."),
     ] = None,
     as_json: Json = False,
     verify: Annotated[
@@ -176,8 +177,8 @@ def apply(
 def _output(path: Path, output: Path | None) -> Path:
     if output is not None:
         return output
-    stem = path.name.removesuffix(".onnx")
-    return path.with_name(f"{stem}.lowtide.onnx")
+    suffix = path.suffix if path.suffix.lower() == ".tflite" else ".onnx"
+    return path.with_name(f"{path.name.removesuffix(suffix)}.lowtide{suffix}")
 
 
 def _dims(items: list[str] | None) -> dict[str, int]:

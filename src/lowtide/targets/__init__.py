@@ -32,6 +32,10 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         from lowtide.targets import plugged
 
         return plugged.prepare(Path(model), frontend, settings)
+    if settings.target == "tflite" and isinstance(model, str | Path):
+        from lowtide.targets import tflite
+
+        return tflite.prepare(Path(model), settings, progress)
     from lowtide.targets import onnx
 
     return onnx.prepare(model, settings, progress)
