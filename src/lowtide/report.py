@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Figures", "Live", "PeakOp", "Report"]
 
 SCHEMA = "lowtide.report/1"
-_SESSIONS = ("stock", "before", "after")
+
+# What was measured, by runtime: the heading and the rows, by the endings of their keys.
+_RUNTIMES = {
+    "ONNX Runtime": {
+        "stock": "stock session (arena on)",
+        "before": "same graph, default order",
+        "after": "planned",
+    },
+    "TensorFlow Lite Micro": {"before": "the file as it was", "after": "planned"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,27 +144,25 @@ class Report:
     def _render_measured(self, console: Console) -> None:
         from rich.table import Table
 
-        keys = [f"{what}_{which}" for what in ("peak", "latency") for which in _SESSIONS]
-        if all(self.measured.get(key) is None for key in keys):
+        runtime = str(self.measured.get("runtime", "ONNX Runtime"))
+        rows = _RUNTIMES.get(runtime, {"before": "before", "after": "planned"})
+        columns = {"peak": "peak", "required": "arena needed", "latency": "latency"}
+        columns = {
+            what: title
+            for what, title in columns.items()
+            if any(self.measured.get(f"{what}_{row}") is not None for row in rows)
+        }
+        if not columns:
             return
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("measured in ONNX Runtime", "peak", "latency"):
-            table.add_column(column, justify="left" if len(column) > 8 else "right")
+        table.add_column(f"measured in {runtime}")
+        for title in columns.values():
+            table.add_column(title, justify="right")
         arena = self.measured.get("arena_after")
-        planned = "planned"
-        if isinstance(arena, int):
-            planned = f"planned (in one arena of {format_bytes(arena)})"
-        for label, key in (
-            ("stock session (arena on)", "stock"),
-            ("same graph, default order", "before"),
-            (planned, "after"),
-        ):
-            peak, latency = self.measured.get(f"peak_{key}"), self.measured.get(f"latency_{key}")
-            table.add_row(
-                label,
-                format_bytes(peak) if isinstance(peak, int) else "-",
-                f"{1000 * latency:.2f} ms" if isinstance(latency, float) else "-",
-            )
+        for row, label in rows.items():
+            within = f" (in one arena of {format_bytes(arena)})" if isinstance(arena, int) else ""
+            values = [self.measured.get(f"{what}_{row}") for what in columns]
+            table.add_row(label + within * (row == "after"), *map(_measure, values))
         console.print(table)
         stock, after = self.measured.get("latency_stock"), self.measured.get("latency_after")
         if isinstance(stock, float) and isinstance(after, float) and after > 1.1 * stock:
@@ -189,6 +196,13 @@ class Report:
             console.print("  " + sparkline(self.timeline_bytes, max(20, console.width - 4)))
         parts = ", ".join(f"{k} {format_bytes(v)}" for k, v in self.breakdown_bytes.items())
         console.print(f"apart from the peak: {parts}")
+
+
+def _measure(value: object) -> str:
+    """Bytes are whole numbers, seconds are not."""
+    if isinstance(value, int):
+        return format_bytes(value)
+    return f"{1000 * value:.2f} ms" if isinstance(value, float) else "-"
 
 
 def _saved(before: int, after: int) -> str:

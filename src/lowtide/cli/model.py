@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "apply", "optimize"]
 
-Model = Annotated[Path, typer.Argument(help="The model: an .onnx or .tflite file.", metavar="MODEL")]
+Model = Annotated[
+    Path, typer.Argument(help="The model: an .onnx or .tflite file.", metavar="MODEL")
+]
 Target = Annotated[
     str | None,
     typer.Option(
