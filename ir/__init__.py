@@ -6,7 +6,7 @@ from lowtide.ir.liveness import Buffer, Step, Timeline, simulate
 from lowtide.ir.op import InPlace, Op, Traits
 from lowtide.ir.tensor import Alias, Role, Tensor, Use
 from lowtide.ir.text import parse, print_graph
-from lowtide.ir.unroll import unroll
+from lowtide.ir.unroll import refresh_views, unroll
 from lowtide.ir.verify import verify
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Use",
     "parse",
     "print_graph",
+    "refresh_views",
     "simulate",
     "unroll",
     "verify",

@@ -22,14 +22,21 @@ class Traits:
     Attributes:
         pinned: stateful or with side effects: it runs once, and pinned ops keep their order.
         random: two runs give different results: it is never recomputed.
+        once: it is never recomputed for another reason, such as a subgraph that reads its result.
         view: its outputs share storage with an input (the outputs' `alias` says which).
         commutes: its inputs may be permuted.
     """
 
     pinned: bool = False
     random: bool = False
+    once: bool = False
     view: bool = False
     commutes: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the op may be computed again."""
+        return not (self.pinned or self.random or self.once)
 
 
 class InPlace(NamedTuple):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["parse", "print_graph"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:\-]*[A-Za-z0-9_./\-]\Z")
-_TRAITS = ("pinned", "random", "view", "commutes")
+_TRAITS = ("pinned", "random", "once", "view", "commutes")
 
 
 def print_graph(graph: Graph) -> str:

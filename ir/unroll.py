@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     from lowtide.ir.op import Op
 
-__all__ = ["unroll"]
+__all__ = ["refresh_views", "unroll"]
 
 
 def unroll(graph: Graph, sequence: Sequence[Op]) -> Graph:
     """A graph whose ops are the steps of `sequence`, in that order. O(steps + uses).
 
-    An op that comes again is computed anew, and later readers read its newest results; the caller
-    gets the first. First runs keep their names; what comes again is named `NAME~2`, `NAME~3`, ...,
+    An op that comes again is computed anew, and later readers, the caller too, get its newest
+    results. First runs keep their names; what comes again is named `NAME~2`, `NAME~3`, ...,
     and so are its results. `source` of all runs of an op is that of the op.
 
     Raises:
         PlanError: an op is missing or not of this graph, runs before what it reads, or is repeated
-            although it is pinned or random.
+            although its traits forbid that.
     """
     ops = graph.ops
     missing = set(ops) - set(sequence)
@@ -35,16 +35,16 @@ def unroll(graph: Graph, sequence: Sequence[Op]) -> Graph:
     names = _Names([op.name for op in ops]), _Names([tensor.name for tensor in graph.tensors])
     result = Graph(graph.name)
     newest: dict[Tensor, Tensor] = {}
-    first: dict[Tensor, Tensor] = {}
     for tensor in graph.tensors:
         if tensor.producer is None:
-            newest[tensor] = first[tensor] = _copy(result, tensor, tensor.name, newest)
+            newest[tensor] = _copy(result, tensor, tensor.name, newest)
     runs: dict[Op, int] = {}
     for op in sequence:
         runs[op] = run = runs.get(op, 0) + 1
-        if run > 1 and (op.traits.pinned or op.traits.random):
-            kind = "pinned" if op.traits.pinned else "random"
-            raise PlanError(f"op `{op.name}` is {kind}, so it cannot be computed twice")
+        if run > 1 and not op.traits.repeatable:
+            raise PlanError(
+                f"op `{op.name}` is computed twice: it is pinned, random or read inside"
+            )
         for operand in op.operands:
             if operand not in newest:
                 maker = operand.producer.name if operand.producer else ""
@@ -54,7 +54,6 @@ def unroll(graph: Graph, sequence: Sequence[Op]) -> Graph:
         for tensor in op.outputs:
             name = tensor.name if run == 1 else names[1].of(tensor.name, run)
             newest[tensor] = _copy(result, tensor, name, newest)
-            first.setdefault(tensor, newest[tensor])
             outputs.append(newest[tensor])
         result.add_op(
             op.name if run == 1 else names[0].of(op.name, run),
@@ -72,8 +71,37 @@ def unroll(graph: Graph, sequence: Sequence[Op]) -> Graph:
             source=op.source,
         )
     for tensor in graph.outputs:
-        result.add_output(first[tensor])
+        result.add_output(newest[tensor])
     return result
+
+
+def refresh_views(sequence: Sequence[Op]) -> tuple[Op, ...]:
+    """`sequence` with ops that make views run again where the bytes that they show were made anew.
+
+    Who plans memory sees storage, not views: it says when a buffer is computed again, and takes for
+    granted that views of it follow. They cost nothing. O(steps + uses).
+    """
+    steps: list[Op] = []
+    version: dict[Tensor, int] = {}  # how often the storage was made
+    shown: dict[Tensor, int] = {}  # which of these a view shows
+
+    def run(op: Op) -> None:
+        for operand in op.operands:
+            maker = operand.producer
+            if operand.alias is None or maker is None:
+                continue
+            if operand in shown and shown[operand] != version.get(operand.storage, 0):
+                run(maker)
+        steps.append(op)
+        for tensor in op.outputs:
+            if tensor.alias is None:
+                version[tensor] = version.get(tensor, 0) + 1
+            else:
+                shown[tensor] = version.get(tensor.storage, 0)
+
+    for op in sequence:
+        run(op)
+    return tuple(steps)
 
 
 def _copy(result: Graph, tensor: Tensor, name: str, newest: dict[Tensor, Tensor]) -> Tensor:

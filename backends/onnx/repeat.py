@@ -20,10 +20,10 @@ __all__ = ["repeated"]
 def repeated(model: ir.Model, order: Sequence[ir.Node]) -> tuple[ir.Model, list[ir.Node]]:
     """A copy of `model` with one node for every step of `order`, and these nodes in that order.
 
-    Later readers read the newest results; the graph's outputs are the first ones. First runs keep
-    their names, later ones and their values get `~2`, `~3`, ... behind. Weights are shared with
-    `model`, which is not changed. A runtime that merges equal nodes undoes this; ONNX Runtime does
-    so at every level but ORT_DISABLE_ALL.
+    Later readers, the caller too, get the newest results. First runs keep their names, later ones
+    and their values get `~2`, `~3`, ... behind, but the graph's outputs keep theirs. Weights are
+    shared with `model`, which is not changed. A runtime that merges equal nodes undoes this; ONNX
+    Runtime does so at every level but ORT_DISABLE_ALL.
 
     Raises:
         PlanError: a node with subgraphs comes again, or a subgraph reads what comes again.
@@ -74,6 +74,11 @@ def repeated(model: ir.Model, order: Sequence[ir.Node]) -> tuple[ir.Model, list[
             newest[id(old)] = new
         copy.graph.append(clone)
         result.append(clone)
+    for index, value in enumerate(copy.graph.outputs):
+        last = newest.get(id(value))
+        if last is not None:
+            value.name, last.name = last.name, value.name
+            copy.graph.outputs[index] = last
     return copy, result
 
 

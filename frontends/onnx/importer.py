@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import onnx_ir
@@ -164,6 +165,7 @@ class _Import:
             traits=Traits(
                 pinned=traits.pinned,
                 random=traits.random,
+                once=next(_subgraphs(node), None) is not None,
                 view=any(t.alias is not None for t in results),
                 commutes=traits.commutes,
             ),
@@ -178,6 +180,9 @@ class _Import:
             workspace_known=memory.workspace_known,
             source=node,
         )
+        for tensor in captured:
+            if tensor.producer is not None:  # a repeat would not reach the subgraph
+                tensor.producer.traits = replace(tensor.producer.traits, once=True)
 
     def _memory(
         self,

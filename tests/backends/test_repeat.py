@@ -93,6 +93,25 @@ def test_the_file_is_the_unrolled_graph(tmp_path: Path, seed: int) -> None:
     assert simulate(imported, ACCOUNTING).peak_bytes == simulate(unrolled, ACCOUNTING).peak_bytes
 
 
+def test_an_output_is_its_newest_run(tmp_path: Path) -> None:
+    """The caller gets the last run's result, under the output's name."""
+    path = tmp_path / "model.onnx"
+    onnx.save(randwire(0, nodes=4, channels=4, side=12), path)
+    source = read(path)
+    steps = [node for node in source.model.graph if node.op_type != "Constant"]
+    model, order = repeated(source.model, [*steps, steps[-1]])
+    again = tmp_path / "again.onnx"
+    emit(model, order, again, provenance={})
+    written = onnx.load(again)
+    onnx.checker.check_model(written, full_check=True)
+    (output,) = written.graph.output
+    assert output.name == source.model.graph.outputs[0].name
+    assert list(written.graph.node[-1].output) == [output.name]
+    assert list(written.graph.node[-2].output) == [f"{output.name}~2"]
+    feed = {"image": np.random.default_rng(0).standard_normal((1, 3, 12, 12), np.float32)}
+    assert np.array_equal(run(path, feed), run(again, feed))
+
+
 def branch(*, reads: str) -> onnx.ModelProto:
     """y = If(c, reads, x), with a = Relu(x)."""
     branches = [

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowtide.errors import PlanError
-from lowtide.ir import Accounting, Graph, Op, Role, Traits, simulate, unroll, verify
+from lowtide.ir import (
+    Accounting,
+    Alias,
+    Graph,
+    Op,
+    Role,
+    Traits,
+    refresh_views,
+    simulate,
+    unroll,
+    verify,
+)
 from tests.strategies import accountings, graphs, topological_orders
 
 
@@ -24,18 +35,18 @@ def sequences(draw: st.DrawFn, graph: Graph) -> list[Op]:
 
 @given(st.data())
 def test_every_step_is_an_op(data: st.DataObject) -> None:
-    """Names, kinds and sources follow the sequence; the outputs are the first results."""
+    """Names, kinds and sources follow the sequence; so are the outputs."""
     graph = data.draw(graphs())
     steps = data.draw(sequences(graph))
     unrolled = unroll(graph, steps)
     verify(unrolled)
     assert [op.name.rstrip("'").partition("~")[0] for op in unrolled.ops] == [o.name for o in steps]
-    assert [tensor.name for tensor in unrolled.outputs] == [t.name for t in graph.outputs]
     written: dict[str, str] = {t.name: t.name for t in graph.tensors if t.producer is None}
     for step, op in zip(steps, unrolled.ops, strict=True):
         operands = [None if t is None else t.name for t in op.inputs]
         assert operands == [None if t is None else written[t.name] for t in step.inputs]
         written.update((a.name, b.name) for a, b in zip(step.outputs, op.outputs, strict=True))
+    assert [t.name for t in unrolled.outputs] == [written[t.name] for t in graph.outputs]
 
 
 @given(st.data())
@@ -78,8 +89,9 @@ def test_recomputing_saves() -> None:
     [
         (Traits(), "abd", "leaves out op `fc`"),
         (Traits(), "bacd", "`fb` runs before `fa`"),
-        (Traits(pinned=True), "abcad", "`fa` is pinned"),
-        (Traits(random=True), "abcad", "`fa` is random"),
+        (Traits(pinned=True), "abcad", "`fa` is computed twice"),
+        (Traits(random=True), "abcad", "`fa` is computed twice"),
+        (Traits(once=True), "abcad", "`fa` is computed twice"),
     ],
 )
 def test_what_is_no_sequence(traits: Traits, picks: str, message: str) -> None:
@@ -101,3 +113,28 @@ def test_names_do_not_clash() -> None:
     verify(unrolled)
     assert [op.name for op in unrolled.ops] == ["f", "f~2'", "f~2"]
     assert [t.name for t in unrolled.tensors] == ["x", "a", "a~2'", "a~2"]
+
+
+def test_views_follow() -> None:
+    """A view of a view is made again when its bytes were made again, and only then."""
+    graph = Graph("views")
+    x = graph.add_tensor("x", "uint8", [4], role=Role.INPUT)
+    a = graph.add_tensor("a", "uint8", [4])
+    v = graph.add_tensor("v", "uint8", [2, 2], alias=Alias(a, 0))
+    w = graph.add_tensor("w", "uint8", [4, 1], alias=Alias(v, 0))
+    b, c = (graph.add_tensor(name, "uint8", [4]) for name in "bc")
+    view = Traits(view=True)
+    make = graph.add_op("make", "test", "Any", [x], [a])
+    first = graph.add_op("first", "test", "View", [a], [v], traits=view)
+    second = graph.add_op("second", "test", "View", [v], [w], traits=view)
+    read = graph.add_op("read", "test", "Any", [w], [b])
+    last = graph.add_op("last", "test", "Any", [w, b], [c])
+    graph.add_output(c)
+    once = [make, first, second, read, last]
+    assert refresh_views(once) == tuple(once)
+    again = refresh_views([make, first, second, read, make, last])
+    assert again == (make, first, second, read, make, first, second, last)
+    unrolled = unroll(graph, again)
+    verify(unrolled)
+    assert unrolled.op("last").inputs[0] is unrolled.tensor("w~2")
+    assert unrolled.tensor("w~2").storage is unrolled.tensor("a~2")
