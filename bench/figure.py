@@ -9,7 +9,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowtide.planning import Settings, plan_model
+from lowtide.planning import plan
+from lowtide.settings import Settings
+from lowtide.targets import prepare
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def main() -> None:
         pipeline=None,
         threads=1,
     )
-    planned = plan_model(arguments.model, settings)
+    planned = plan(prepare(arguments.model, settings))
     certificate = planned.plan.certificate
     bound = certificate.lower_bound_bytes if certificate else 0
     picture = draw(

@@ -120,12 +120,13 @@ def pack_order(
                 progress=progress,
                 options=ExactAllocationOptions(work_limit=work << (2 * turn)),
             )
+            struck = found.status is Status.TIME_LIMIT  # or Ctrl-C
             if found.offsets is None or found.height is None:
                 continue
             known[index] = found.offsets
             if best is None or best[1].height is None or found.height < best[1].height:
                 best = (orders[index], found)
-            if found.height <= peak:
+            if struck or found.height <= peak:
                 break
         if struck or (best is not None and (best[1].height or 0) <= peak):
             break

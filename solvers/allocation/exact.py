@@ -19,7 +19,7 @@ from lowtide.solvers import _native
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
 from lowtide.solvers.allocation.merges import groupings, item_of
-from lowtide.solvers.allocation.pack import pack
+from lowtide.solvers.allocation.pack import PACK_WORK, pack
 from lowtide.solvers.allocation.problem import AllocationSolution
 from lowtide.solvers.progress import stopping
 from lowtide.solvers.schedule.problem import MAX_BYTES
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from lowtide.solvers.allocation.problem import AllocationProblem
 
 __all__ = ["ExactAllocationOptions", "allocate"]
+
+# Of the search before the packer is asked for a better start, in looks at a buffer.
+_FIRST_WORK = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,51 +95,35 @@ def allocate(
         raise LowtideError(f"the time limit must not be negative, got {time_limit_s}")
     bound = lower_bound(problem)
     enough = -1 if problem.capacity is None else min(problem.capacity, MAX_BYTES)
-    techniques = _native.AllocationTechniques(
-        wait_bound=opts.wait_bound,
-        release=opts.release,
-        twins=opts.twins,
-        backjump=opts.backjump,
-    )
-    hook = stopping(progress)
-    choices, complete = groupings(problem)
+
+    def left() -> float | None:
+        if time_limit_s is None:
+            return None
+        return max(0.0, time_limit_s - (time.perf_counter() - begin))
+
     best = _Best(problem, bound, start)
-    bounds: list[int] = []
-    work = 0
-    for groups in choices:
-        try:
-            native = _native.Allocation([item_of(problem, group) for group in groups])
-        except ValueError:  # more pairs live together than fit in memory: a greedy layout at least
-            return pack(problem, time_limit_s=time_limit_s, seed=seed)
-        limit = -1.0
-        if time_limit_s is not None:
-            limit = max(0.0, time_limit_s - (time.perf_counter() - begin))
-        allowance = 0 if opts.work_limit is None else max(1, opts.work_limit - work)
-        outcome = _native.solve_allocation(
-            native, best.starts(groups), techniques, seed % 2**64, enough, limit, allowance, hook
-        )
-        work += outcome.work
-        bounds.append(outcome.bound)
-        if outcome.offsets is not None:
-            best.take(groups, outcome.offsets, outcome.height, outcome.method)
-            if hook is not None and best.height is not None:
-                hook(best.height, bound)
-        if outcome.interrupted or best.height == bound:
-            break
-        if best.height is not None and best.height <= enough:
-            break
-    if len(bounds) == len(choices) and (complete or bounds[-1] > MAX_BYTES):
-        # Of an incomplete choice, only that its fixed blocks overlap says something of the others.
-        bound = max(bound, min(bounds) if complete else bounds[-1])
+    search = _Search(problem, opts, best, max(bound, enough), seed, left, stopping(progress))
+    limit = opts.work_limit
+    try:
+        search.run(enough, _FIRST_WORK if limit is None else min(_FIRST_WORK, limit))
+        if search.is_open and (limit is None or search.work < limit):
+            if limit is None or search.work + PACK_WORK < limit:
+                packed = pack(problem, time_limit_s=left(), seed=seed)
+                best.offer(packed.offsets, packed.height, packed.method)
+                search.work += PACK_WORK
+            search.run(enough, limit)
+    except _TooManyPairsError:  # more live together than fit in memory: a greedy layout at least
+        return pack(problem, time_limit_s=left(), seed=seed)
+    bound = max(bound, search.bound())
     fits = best.height is not None and best.height <= enough
-    tired = opts.work_limit is not None and work >= opts.work_limit
+    tired = limit is not None and search.work >= limit
     if bound > MAX_BYTES or 0 <= enough < bound:
         status = Status.INFEASIBLE
         bound = lower_bound(problem) if bound > MAX_BYTES else bound  # no height at all will do
         best.drop()
     elif best.height == bound:
         status = Status.OPTIMAL
-    elif fits or tired or not complete:
+    elif fits or tired or not search.complete:
         status = Status.FEASIBLE
     else:
         status = Status.TIME_LIMIT
@@ -153,13 +140,93 @@ def allocate(
     return solution
 
 
+class _TooManyPairsError(Exception):
+    """The native problem does not fit in memory."""
+
+
+class _Search:
+    """The native search over every choice of groups, with what was proven of each."""
+
+    def __init__(
+        self,
+        problem: AllocationProblem,
+        options: ExactAllocationOptions,
+        best: _Best,
+        target: int,
+        seed: int,
+        left: Callable[[], float | None],
+        hook: Callable[[int, int], bool] | None,
+    ) -> None:
+        self.problem, self.best, self.target, self.seed = problem, best, target, seed
+        self.left, self.hook = left, hook
+        self.choices, self.complete = groupings(problem)
+        self.bounds = [0] * len(self.choices)
+        self.closed: set[int] = set()
+        self.work = 0
+        self.interrupted = False
+        self.techniques = _native.AllocationTechniques(
+            wait_bound=options.wait_bound,
+            release=options.release,
+            twins=options.twins,
+            backjump=options.backjump,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether to search on."""
+        if self.interrupted or len(self.closed) == len(self.choices) or self.left() == 0.0:
+            return False
+        return self.best.height is None or self.best.height > self.target
+
+    def run(self, enough: int, work_limit: int | None) -> None:
+        """Search until nothing is open, or `work_limit` is spent.
+
+        Raises:
+            _TooManyPairsError: more pairs meet than fit in memory.
+        """
+        for index, groups in enumerate(self.choices):
+            if index in self.closed or (self.work and not self.is_open):
+                continue
+            try:
+                native = _native.Allocation([item_of(self.problem, group) for group in groups])
+            except ValueError:
+                raise _TooManyPairsError from None
+            remaining = self.left()
+            outcome = _native.solve_allocation(
+                native,
+                self.best.starts(groups),
+                self.techniques,
+                self.seed % 2**64,
+                enough,
+                -1.0 if remaining is None else remaining,
+                0 if work_limit is None else max(1, work_limit - self.work),
+                self.hook,
+            )
+            self.work += outcome.work
+            self.bounds[index] = max(self.bounds[index], outcome.bound)
+            self.interrupted = outcome.interrupted
+            if not outcome.stopped:
+                self.closed.add(index)
+            if outcome.offsets is not None:
+                self.best.take(groups, outcome.offsets, outcome.height, outcome.method)
+                if self.hook is not None and self.best.height is not None:
+                    self.hook(self.best.height, max(self.best.floor, self.bound()))
+
+    def bound(self) -> int:
+        """What was proven of every layout: the least over the choices, where these are all."""
+        if self.complete:
+            return min(self.bounds)
+        # Of an incomplete choice, only that its fixed blocks overlap says something of the others.
+        return self.bounds[-1] if self.bounds[-1] > MAX_BYTES else 0
+
+
 class _Best:
     """The lowest layout so far."""
 
     def __init__(
         self, problem: AllocationProblem, bound: int, start: Sequence[tuple[int, ...]]
     ) -> None:
-        self.problem = problem
+        self.problem, self.floor = problem, bound
         self.offsets: tuple[int, ...] | None = None
         self.height: int | None = None
         self.method = ""
@@ -176,6 +243,11 @@ class _Best:
         if self.offsets is None or any(len(group) > 1 for group in groups) or self.problem.shares:
             return []
         return [(self.method, list(self.offsets))]
+
+    def offer(self, offsets: tuple[int, ...] | None, height: int | None, method: str) -> None:
+        """Take a layout that was checked."""
+        if height is not None and (self.height is None or height < self.height):
+            self.offsets, self.height, self.method = offsets, height, method
 
     def take(self, groups: Groups, offsets: Sequence[int], height: int, method: str) -> None:
         if self.height is not None and self.height <= height:

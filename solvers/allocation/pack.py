@@ -20,12 +20,13 @@ from lowtide.solvers.status import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PACKING_ORDERS", "pack"]
+__all__ = ["PACKING_ORDERS", "PACK_WORK", "pack"]
 
 # What a round of the local search may spend: layouts, and looks at a neighbour.
 _ROUND_LAYOUTS = 4_000
 _ROUND_WORK = 4_000_000
 _ROUNDS = 6
+PACK_WORK = _ROUNDS * _ROUND_WORK  # at most, of the local search
 
 
 # The number of blocks that each block meets, and the sum of their sizes.

@@ -1,7 +1,7 @@
 """The main job, end to end: read, plan, check, emit, verify, measure, report.
 
-source file --read--> onnx_ir --ORT optimises--> planning graph --import--> ir.Graph
-ir.Graph --passes--> Plan --emit--> staged file --verify, measure--> renamed to its place
+source file --target prepares--> ir.Graph --passes--> Plan
+Plan --target stages--> file in a temporary folder --verify, measure--> written in its place
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from lowtide import emission
 from lowtide.errors import InputError, PlanError
-from lowtide.planning import Planned, Settings, plan_model, prepare
+from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
+from lowtide.settings import Settings
+from lowtide.targets import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from lowtide.passes.plan import Plan
-    from lowtide.planning import Progress
+    from lowtide.planning import Planned, Progress
     from lowtide.report import Report
 
     Source = str | Path | onnx.ModelProto | onnx_ir.Model
@@ -57,8 +59,8 @@ class Result:
             InputError: `path` is the source model, or cannot be written.
         """
         destination = Path(path)
-        with emission.stage(self._planned, self.plan, destination) as staged:
-            staged.commit()
+        with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+            self._planned.prepared.stage(self._planned, destination, Path(folder)).commit()
         return destination
 
 
@@ -117,7 +119,7 @@ def optimize(
     destination = None if output is None else Path(output)
     plan_path = None if plan_out is None else Path(plan_out)
     emission.refuse_source(model, destination, plan_path)
-    planned = plan_model(model, settings, progress)
+    planned = make_plan(prepare(model, settings, progress), progress)
     return _finish(planned, destination, plan_out, verify, progress, started)
 
 
@@ -150,7 +152,7 @@ def analyze(
         threads=threads,
     )
     started = time.perf_counter()
-    planned = plan_model(model, settings, progress)
+    planned = make_plan(prepare(model, settings, progress), progress)
     return build_report(planned, None, None, started=started)
 
 
@@ -207,28 +209,26 @@ def _finish(
     if not planned.within_budget:
         report = build_report(planned, None, None, started=started)
         return Result(report, planned.plan, planned)
-    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        target = destination or Path(folder, "model.lowtide.onnx")
-        outcome = None
-        if destination is not None or verify:
-            if verify and progress is not None:
-                progress.stage("verify and measure")
-            outcome = _emit(planned, target, verify=verify, commit=destination is not None)
-            if outcome is not None and outcome.is_worse:
-                planned = planned.prepared.keep_default_order()
-                outcome = _emit(planned, target, verify=verify, commit=destination is not None)
-        if plan_out is not None:
-            emission.write_text(Path(plan_out), planned.plan.to_json())
+    outcome = None
+    if destination is not None or verify:
+        if verify and progress is not None:
+            progress.stage("verify and measure")
+        outcome = _emit(planned, destination, verify=verify)
+        if outcome is not None and outcome.is_worse:
+            planned = planned.prepared.keep_default_order()
+            outcome = _emit(planned, destination, verify=verify)
+    if plan_out is not None:
+        emission.write_text(Path(plan_out), planned.plan.to_json())
     report = build_report(planned, outcome, destination, started=started)
     return Result(report, planned.plan, planned)
 
 
-def _emit(
-    planned: Planned, destination: Path, *, verify: bool, commit: bool
-) -> emission.Outcome | None:
+def _emit(planned: Planned, destination: Path | None, *, verify: bool) -> emission.Outcome | None:
     """Stage, verify if asked to, and write the result unless it was measured to be worse."""
-    with emission.stage(planned, planned.plan, destination) as staged:
-        outcome = emission.verify(planned, staged) if verify else None
-        if commit and not (outcome is not None and outcome.is_worse):
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        path = destination or Path(folder, "model.lowtide.onnx")
+        staged = planned.prepared.stage(planned, path, Path(folder))
+        outcome = staged.verify() if verify else None
+        if destination is not None and not (outcome is not None and outcome.is_worse):
             staged.commit()
     return outcome

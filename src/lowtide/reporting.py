@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from lowtide import __version__
 from lowtide.ir import Role
 from lowtide.passes.allocate import arena_problem
-from lowtide.planning import versions
 from lowtide.report import Figures, Live, PeakOp, Report
 from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 
@@ -63,7 +65,11 @@ def build_report(
             "sha256": prepared.source.sha256,
         },
         target=settings.target,
-        versions=versions(),
+        versions={
+            "lowtide": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in prepared.packages},
+        },
         status=status,
         proof={
             "quantity": certificate.quantity if certificate else "peak",

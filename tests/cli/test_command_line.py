@@ -16,16 +16,17 @@ import pytest
 from onnx import helper, numpy_helper
 
 import lowtide
-from lowtide import __version__, emission
+from lowtide import __version__
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
 from lowtide.cli.progress import Progress
+from lowtide.targets.onnx_staged import StagedOnnx
 from tests.frontends import hostile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lowtide.planning import Planned
+    from lowtide.emission import Outcome
 
 
 @pytest.fixture(scope="session")
@@ -387,17 +388,17 @@ def test_never_worse_than_the_runtimes_own_order(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where measurement contradicts the prediction, ONNX Runtime's own order is kept."""
-    real = emission.verify
+    real = StagedOnnx.verify
     measured: list[object] = []
 
-    def contradicted(planned: Planned, staged: emission.Staged) -> emission.Outcome:
-        outcome = real(planned, staged)
+    def contradicted(staged: StagedOnnx) -> Outcome:
+        outcome = real(staged)
         if measured:
             return outcome
         measured.append(outcome.measured["peak_after"])
         return replace(outcome, measured={**outcome.measured, "peak_after": 1 << 40})
 
-    monkeypatch.setattr(emission, "verify", contradicted)
+    monkeypatch.setattr(StagedOnnx, "verify", contradicted)
     output = tmp_path / "out.onnx"
     result = lowtide.optimize(model_path, output=output)
     assert measured

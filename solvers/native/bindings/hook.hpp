@@ -21,7 +21,7 @@ class Hook {
     const nb::gil_scoped_acquire gil;
     try {
       if (PyErr_CheckSignals() != 0) throw nb::python_error();
-      return nb::cast<bool>(nb::bool_(call_()));
+      return interrupted_ = nb::cast<bool>(nb::bool_(call_()));
     } catch (nb::python_error& raised) {
       interrupted_ = raised.matches(PyExc_KeyboardInterrupt);
       if (!interrupted_) error_.emplace(std::move(raised));

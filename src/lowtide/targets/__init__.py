@@ -1,0 +1,37 @@
+"""One module per target: which graph is planned, how its memory is counted, how it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowtide.sources import plugged_frontend
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir
+
+    from lowtide.planning import Prepared, Progress
+    from lowtide.settings import Settings
+
+    Source = str | Path | onnx.ModelProto | onnx_ir.Model
+
+__all__ = ["prepare"]
+
+
+def prepare(model: Source, settings: Settings, progress: Progress | None = None) -> Prepared:
+    """Read a model and import the graph that its target will run.
+
+    Raises:
+        InputError: the model cannot be read, or is none that can be planned.
+    """
+    if progress is not None:
+        progress.stage("load")
+    frontend = plugged_frontend(model)
+    if frontend is not None and isinstance(model, str | Path):
+        from lowtide.targets import plugged
+
+        return plugged.prepare(Path(model), frontend, settings)
+    from lowtide.targets import onnx
+
+    return onnx.prepare(model, settings, progress)

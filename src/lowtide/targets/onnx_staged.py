@@ -1,0 +1,119 @@
+"""From a plan to an ONNX file: tried in a temporary folder, then written in its place."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+import onnx_ir
+
+from lowtide.backends.onnx.case import Case
+from lowtide.backends.onnx.dependence import node_key
+from lowtide.backends.onnx.emit import emit
+from lowtide.backends.onnx.measure import examine
+from lowtide.backends.onnx.portable import portable
+from lowtide.backends.onnx.stamp import Stamp
+from lowtide.emission import Outcome, Staged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lowtide.backends.onnx.stamp import Level, Route
+    from lowtide.ir import Graph
+    from lowtide.planning import Planned
+    from lowtide.settings import Settings
+
+__all__ = ["StagedOnnx"]
+
+# A child that verifies gets the weights three times over, the activations, and this.
+_CHILD_BYTES = 8 << 30
+_CHILD_TIMEOUT_S = 600.0
+
+
+class StagedOnnx(Staged):
+    """A planned ONNX model that is about to be emitted; `path` is a copy to try it on."""
+
+    def __init__(
+        self, model: onnx_ir.Model, planned: Planned, destination: Path, folder: Path
+    ) -> None:
+        self._planned, self._destination, self._folder = planned, destination, folder
+        self._source = self._model = model
+        self._order: Sequence[onnx_ir.Node] = [
+            cast("onnx_ir.Node", op.source) for op in planned.order
+        ]
+        self._keys = tuple(map(node_key, self._order))
+        if planned.prepared.settings.portable:
+            held = portable(self._model, self._order)
+            self._model, self._order = held.model, held.order
+
+    @cached_property
+    def path(self) -> Path:
+        """The staged file; written when it is first asked for."""
+        path = self._folder / self._destination.name
+        self._emit(path)
+        return path
+
+    def commit(self) -> None:
+        """Write the same model to its destination."""
+        self._emit(self._destination)
+
+    def _emit(self, path: Path) -> None:
+        source = self._planned.prepared.source.path
+        emit(self._model, self._order, path, provenance=self.provenance, source=source)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the file says about itself."""
+        settings = self._planned.prepared.settings
+        level = cast("Level", settings.level)
+        return Stamp.here(
+            settings.target, _route(settings), level, self._planned.plan.digest
+        ).metadata()
+
+    def verify(self) -> Outcome:
+        """Execute the source and the staged result, compare, and measure both."""
+        started = time.perf_counter()
+        prepared = self._planned.prepared
+        settings = prepared.settings
+        original = prepared.source.path
+        if original is None and prepared.source.model is not None:
+            original = self._folder / "original.onnx"
+            onnx_ir.save(prepared.source.model, original)
+        assert original is not None
+        graph = original
+        if settings.level != "none":
+            graph = self._folder / "graph.onnx"
+            emit(self._source, list(self._source.graph), graph, provenance={})
+        verification, measurement = examine(
+            Case(
+                original=original,
+                graph=graph,
+                result=self.path,
+                planned=self._keys,
+                level=cast("Level", settings.level),
+                route=_route(settings),
+                dims=settings.dims,
+                threads=settings.threads,
+                seed=settings.seed,
+            ),
+            timeout_s=_CHILD_TIMEOUT_S,
+            memory_limit_bytes=_CHILD_BYTES + 4 * _weights(prepared.graph),
+        )
+        return Outcome(
+            verification.to_json(),
+            measurement.to_json(),
+            self.provenance["lowtide.session"],
+            time.perf_counter() - started,
+            (*verification.notes, *measurement.notes),
+        )
+
+
+def _route(settings: Settings) -> Route:
+    """How the order is obeyed: by session options, or by control edges in the file."""
+    return "portable" if settings.portable else "exact"
+
+
+def _weights(graph: Graph) -> int:
+    return sum(t.nbytes for t in graph.tensors if t.producer is None)
