@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from lowtide.backends.onnx.atomic import AtomicFile
+from lowtide.backends.atomic import AtomicFile
 from lowtide.backends.onnx.dependence import node_key, reads
 from lowtide.backends.onnx.weights import Weights, data_files
 from lowtide.errors import InputError, ModelError, PlanError

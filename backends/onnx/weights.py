@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import onnx_ir as ir
 
-from lowtide.backends.onnx.atomic import AtomicFile
+from lowtide.backends.atomic import AtomicFile
 from lowtide.backends.onnx.dependence import subgraphs
 from lowtide.errors import ModelError
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from lowtide.backends.onnx.atomic import AtomicFile
+from lowtide.backends.atomic import AtomicFile
 from lowtide.errors import InputError
 
 __all__ = ["Outcome", "Staged", "refuse_source", "write_text"]
