@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["SCHEMA", "Figures", "Live", "PeakOp", "Report"]
+__all__ = ["SCHEMA", "Figures", "Live", "PeakOp", "Report", "render_live"]
 
 SCHEMA = "lowtide.report/1"
 
@@ -127,6 +127,9 @@ class Report:
                     f"{key.replace('_', ' ')} {value:,}" for key, value in self.budget.items()
                 )
             )
+            if not met:
+                for peak in self.peak_ops[:1]:
+                    render_live(console, peak, "what forces the peak of the best plan")
         if self.output is not None:
             console.print(f"written: {escape(self.output)}")
             if self.session:
@@ -172,25 +175,8 @@ class Report:
             )
 
     def _render_detail(self, console: Console) -> None:
-        from rich.markup import escape
-        from rich.table import Table
-
         for peak in (self.peak_ops_before or self.peak_ops)[:2]:
-            table = Table(
-                title=f"live at the peak of the source order, while {escape(peak.op)} runs",
-                box=None,
-                pad_edge=False,
-                header_style="dim",
-                title_justify="left",
-            )
-            table.add_column("tensor")
-            table.add_column("bytes", justify="right")
-            for live in peak.live[:12]:
-                table.add_row(escape(live.tensor), f"{live.bytes:,}")
-            if len(peak.live) > 12:
-                rest = sum(live.bytes for live in peak.live[12:])
-                table.add_row(f"{len(peak.live) - 12} more", f"{rest:,}")
-            console.print(table)
+            render_live(console, peak, "live at the peak of the source order")
         if self.timeline_bytes:
             console.print("live bytes over the source order:")
             console.print("  " + sparkline(self.timeline_bytes, max(20, console.width - 4)))
@@ -203,6 +189,23 @@ def _measure(value: object) -> str:
     if isinstance(value, int):
         return format_bytes(value)
     return f"{1000 * value:.2f} ms" if isinstance(value, float) else "-"
+
+
+def render_live(console: Console, peak: PeakOp, what: str) -> None:
+    """The largest tensors that are live while an op runs, and the sum of the others."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    console.print(f"{what}, while {escape(peak.op)} runs:", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("tensor")
+    table.add_column("bytes", justify="right")
+    for live in peak.live[:12]:
+        table.add_row(escape(live.tensor), f"{live.bytes:,}")
+    if len(peak.live) > 12:
+        rest = sum(live.bytes for live in peak.live[12:])
+        table.add_row(f"{len(peak.live) - 12} more", f"{rest:,}")
+    console.print(table)
 
 
 def _saved(before: int, after: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lowtide import __version__
-from lowtide.cli import information, model, solve
+from lowtide.cli import devices, fits, information, model, solve
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
@@ -44,10 +44,12 @@ optimize_app.command(no_args_is_help=True)(model.optimize)
 app.command(no_args_is_help=True)(model.optimize)
 app.command(no_args_is_help=True)(model.analyze)
 app.command(no_args_is_help=True)(model.apply)
+app.command(no_args_is_help=True)(fits.fits)
 solve_app.command("schedule", no_args_is_help=True)(solve.schedule)
 solve_app.command("allocate", no_args_is_help=True)(solve.allocate)
 app.add_typer(solve_app, name="solve")
 app.command(no_args_is_help=True)(solve.check)
+app.command()(devices.devices)
 app.command()(information.passes)
 app.command()(information.doctor)
 app.command()(information.cite)

@@ -15,7 +15,7 @@ from lowtide.units import parse_bytes, parse_seconds
 if TYPE_CHECKING:
     from lowtide.report import Report
 
-__all__ = ["analyze", "apply", "optimize"]
+__all__ = ["analyze", "apply", "budget_error", "optimize", "parse_dims"]
 
 Model = Annotated[
     Path, typer.Argument(help="The model: an .onnx or .tflite file.", metavar="MODEL")
@@ -102,7 +102,7 @@ def optimize(
             budget=None if budget is None else parse_bytes(budget),
             time_limit_s=None if time_limit is None else parse_seconds(time_limit),
             seed=seed,
-            dims=_dims(dim),
+            dims=parse_dims(dim),
             pipeline=pipeline,
             ort_level=ort_level,
             portable=portable,
@@ -137,7 +137,7 @@ def analyze(
             budget=None if budget is None else parse_bytes(budget),
             time_limit_s=None if time_limit is None else parse_seconds(time_limit),
             seed=seed,
-            dims=_dims(dim),
+            dims=parse_dims(dim),
             pipeline=pipeline,
             ort_level=ort_level,
             threads=threads,
@@ -183,7 +183,12 @@ def _output(path: Path, output: Path | None) -> Path:
     return path.with_name(f"{path.name.removesuffix(suffix)}.lowtide{suffix}")
 
 
-def _dims(items: list[str] | None) -> dict[str, int]:
+def parse_dims(items: list[str] | None) -> dict[str, int]:
+    """`--dim` options as values by name.
+
+    Raises:
+        InputError: not NAME=VALUE, or a value out of range.
+    """
     dims: dict[str, int] = {}
     for item in items or ():
         name, equals, value = item.rpartition("=")
@@ -212,18 +217,28 @@ def _width() -> int | None:
     return None if sys.stdout.isatty() else 120
 
 
-def _exit_for_budget(report: Report) -> None:
-    """Leave with 3 or 4 where a budget was set and is not met."""
+def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | None:
+    """What to say where a budget was set and is not met; its exit code is 3 or 4."""
     if report.budget is None or report.budget["excess"] <= 0:
-        return
+        return None
     needed, available = report.budget["needed"], report.budget["available"]
-    text = f"the budget of {available:,} bytes is not met: the best plan needs {needed:,}"
+    text = (
+        f"the budget of {available:,} bytes is not met: the best plan needs {needed:,}, "
+        f"{report.budget['excess']:,} too many"
+    )
     if report.peak_bytes.lower_bound > available:
-        raise BudgetInfeasibleError(
+        return BudgetInfeasibleError(
             f"{text}, and every order needs at least {report.peak_bytes.lower_bound:,} (proven): "
             f"raise --budget to {report.budget['fits_at']:,}"
         )
-    raise BudgetNotMetError(
+    return BudgetNotMetError(
         f"{text}; less was not excluded: raise --time-limit, or --budget to "
         f"{report.budget['fits_at']:,}"
     )
+
+
+def _exit_for_budget(report: Report) -> None:
+    """Leave with 3 or 4 where a budget was set and is not met."""
+    error = budget_error(report)
+    if error is not None:
+        raise error
