@@ -11,27 +11,28 @@ from lowtide.errors import InputError
 
 __all__ = ["Outcome", "Staged", "refuse_source", "write_text"]
 
-# A run's own bookkeeping varies by some kilobytes.
-_NOISE_BYTES = 1 << 15
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the execution of the result showed, in the report's words."""
+    """What the execution of the result showed, in the report's words.
+
+    Attributes:
+        verification: whether it computes the same.
+        measured: bytes and seconds.
+        session: how to run it.
+        seconds: wall time of the execution.
+        notes: why a figure is missing.
+        is_worse: it was measured to need more than the model did in the runtime's own order.
+        needed_bytes: what has to be compared with a budget, where the execution showed it.
+    """
 
     verification: dict[str, object]
     measured: dict[str, object]
     session: str
     seconds: float
     notes: tuple[str, ...] = ()
-
-    @property
-    def is_worse(self) -> bool:
-        """Whether more was allocated than in the runtime's own order, beyond noise."""
-        before, after = self.measured.get("peak_before"), self.measured.get("peak_after")
-        if not isinstance(before, int) or not isinstance(after, int):
-            return False
-        return after > before + before // 100 + _NOISE_BYTES
+    is_worse: bool = False
+    needed_bytes: int | None = None
 
 
 class Staged(ABC):

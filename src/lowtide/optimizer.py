@@ -230,6 +230,12 @@ def _emit(planned: Planned, destination: Path | None, *, verify: bool) -> emissi
         path = destination or Path(folder, "model.lowtide.onnx")
         staged = planned.prepared.stage(planned, path, Path(folder))
         outcome = staged.verify() if verify else None
-        if destination is not None and not (outcome is not None and outcome.is_worse):
+        if destination is not None and not (outcome is not None and _refused(planned, outcome)):
             staged.commit()
     return outcome
+
+
+def _refused(planned: Planned, outcome: emission.Outcome) -> bool:
+    """Whether the execution showed that the result is not to be written."""
+    budget, needed = planned.prepared.settings.budget_bytes, outcome.needed_bytes
+    return outcome.is_worse or (budget is not None and needed is not None and needed > budget)

@@ -9,10 +9,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from lowtide.errors import PlanError
-from lowtide.ir import simulate
+from lowtide.ir import Role, simulate
+from lowtide.passes.allocate import arena_problem
 from lowtide.passes.pipeline import parse, run
 from lowtide.passes.plan import Certificate, Plan
 from lowtide.passes.state import State
+from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from lowtide.sources import Origin
 
 __all__ = ["Planned", "Prepared", "Progress", "plan"]
+
+# The allocator's work is bounded, in a repeatable unit, to about a second; the clock is a guard.
+_PACK_WORK = 20_000_000
+_PACK_GUARD_S = 20.0
 
 
 class Progress(Protocol):
@@ -77,6 +83,35 @@ class Prepared(ABC):
         Raises:
             InputError: no backend writes this format.
         """
+
+    @property
+    def arena_before(self) -> int:
+        """The height of the arena in the source order, as the same allocator would lay it out."""
+        solution = allocate(
+            arena_problem(self.source_order, self.accounting.alignment),
+            time_limit_s=_PACK_GUARD_S,
+            options=ExactAllocationOptions(work_limit=_PACK_WORK),
+        )
+        return solution.height or self.source_order.peak_bytes
+
+    @property
+    def breakdown(self) -> dict[str, int]:
+        """Bytes apart from the peak, and those of workspace and inputs."""
+        roots = [t for t in self.graph.tensors if t.storage is t]
+        return {
+            "weights": sum(t.nbytes for t in roots if t.role is Role.CONSTANT),
+            "persistent": sum(t.nbytes for t in roots if t.role is Role.STATE),
+            "workspace": max((op.workspace_bytes for op in self.graph.ops), default=0),
+            "inputs": sum(t.nbytes for t in roots if t.role is Role.INPUT),
+        }
+
+    def needed(self, planned: Planned) -> int:
+        """What has to be compared with the budget."""
+        return planned.timeline.peak_bytes
+
+    def conclude(self, planned: Planned) -> Planned:
+        """What the target adds to a plan that went through the passes."""
+        return planned
 
     def keep_default_order(self) -> Planned:
         """A plan that changes nothing: the order that the runtime takes by itself.
@@ -158,9 +193,9 @@ class Planned:
 
     @property
     def within_budget(self) -> bool:
-        """Whether no budget was set or the planned peak is within it."""
+        """Whether no budget was set or what is needed is within it."""
         budget = self.prepared.settings.budget_bytes
-        return budget is None or self.timeline.peak_bytes <= budget
+        return budget is None or self.prepared.needed(self) <= budget
 
 
 def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
@@ -196,10 +231,6 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
         and certificate.lower_bound_bytes < certificate.peak_bytes
     ):
         notes.append("the search ended at its default effort: --time-limit 60s searches on")
-    return Planned(
-        replace(prepared, accounting=state.accounting),
-        state.plan,
-        timeline,
-        seconds=time.perf_counter() - started,
-        notes=tuple(notes),
-    )
+    prepared = replace(prepared, accounting=state.accounting)
+    planned = prepared.conclude(Planned(prepared, state.plan, timeline, notes=tuple(notes)))
+    return replace(planned, seconds=time.perf_counter() - started)

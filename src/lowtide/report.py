@@ -141,6 +141,11 @@ class Report:
         with_ = f" (with {covers})" if covers else ""
         if self.status == "optimal":
             return f"optimal: no order of these ops needs less{with_}"
+        if not gap and "workspace" not in covers:
+            return (
+                f"{self.status}: no order needs less{with_}, but not all scratch is known, so "
+                f"this is an estimate"
+            )
         share = 100 * gap / max(self.peak_bytes.after, 1)
         return f"{self.status}: at most {format_bytes(gap)} ({share:.1f} %) above the least{with_}"
 

@@ -8,24 +8,17 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
-from lowtide.ir import Role
-from lowtide.passes.allocate import arena_problem
 from lowtide.report import Figures, Live, PeakOp, Report
-from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from lowtide.emission import Outcome
-    from lowtide.ir import Graph, Timeline
+    from lowtide.ir import Timeline
     from lowtide.planning import Planned
 
 __all__ = ["build_report"]
-
-# The allocator's work is bounded, in a repeatable unit, to about a second; the clock is a guard.
-_PACK_WORK = 20_000_000
-_PACK_GUARD_S = 20.0
 
 _NOT_VERIFIED: dict[str, object] = {
     "numerics": "skipped",
@@ -47,12 +40,10 @@ def build_report(
     before, after = prepared.source_order, planned.timeline
     lower_bound = certificate.lower_bound_bytes if certificate else _largest_op(after)
     status = certificate.status if certificate else "feasible"
-    arena_before = allocate(
-        arena_problem(before, prepared.accounting.alignment),
-        time_limit_s=_PACK_GUARD_S,
-        options=ExactAllocationOptions(work_limit=_PACK_WORK),
-    )
     arena_after = plan.arena_bytes if plan.arena_bytes is not None else after.peak_bytes
+    needed = prepared.needed(planned)
+    if outcome is not None and outcome.needed_bytes is not None:
+        needed = outcome.needed_bytes
     notes = list(planned.notes)
     if outcome is not None:
         notes.extend(outcome.notes)
@@ -84,11 +75,11 @@ def build_report(
         },
         peak_bytes=Figures(before.peak_bytes, after.peak_bytes, lower_bound),
         arena_bytes=Figures(
-            arena_before.height or before.peak_bytes,
+            prepared.arena_before,
             arena_after,
             max(lower_bound, 0),
         ),
-        breakdown_bytes=_breakdown(graph),
+        breakdown_bytes=prepared.breakdown,
         peak_ops=_peak_ops(after),
         verification=outcome.verification if outcome is not None else _NOT_VERIFIED,
         measured=outcome.measured if outcome is not None else _NOT_MEASURED,
@@ -99,7 +90,7 @@ def build_report(
             "total": round(time.perf_counter() - started, 3),
         },
         budget_bytes=settings.budget_bytes,
-        budget=_budget(settings.budget_bytes, after.peak_bytes),
+        budget=_budget(settings.budget_bytes, needed),
         output=str(output) if output is not None else None,
         order={
             "method": certificate.method if certificate else "source",
@@ -124,16 +115,6 @@ def _largest_op(timeline: Timeline) -> int:
         if timeline.steps
         else timeline.peak_bytes
     )
-
-
-def _breakdown(graph: Graph) -> dict[str, int]:
-    roots = [t for t in graph.tensors if t.storage is t]
-    return {
-        "weights": sum(t.nbytes for t in roots if t.role is Role.CONSTANT),
-        "persistent": sum(t.nbytes for t in roots if t.role is Role.STATE),
-        "workspace": max((op.workspace_bytes for op in graph.ops), default=0),
-        "inputs": sum(t.nbytes for t in roots if t.role is Role.INPUT),
-    }
 
 
 def _peak_ops(timeline: Timeline) -> tuple[PeakOp, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from lowtide.backends.onnx.measure import Measurement
     from lowtide.backends.onnx.stamp import Level, Route
     from lowtide.ir import Graph
     from lowtide.planning import Planned
@@ -30,6 +31,9 @@ __all__ = ["StagedOnnx"]
 # A child that verifies gets the weights three times over, the activations, and this.
 _CHILD_BYTES = 8 << 30
 _CHILD_TIMEOUT_S = 600.0
+
+# A run's own bookkeeping varies by some kilobytes.
+_NOISE_BYTES = 1 << 15
 
 
 class StagedOnnx(Staged):
@@ -107,7 +111,16 @@ class StagedOnnx(Staged):
             self.provenance["lowtide.session"],
             time.perf_counter() - started,
             (*verification.notes, *measurement.notes),
+            is_worse=_is_worse(measurement),
         )
+
+
+def _is_worse(measurement: Measurement) -> bool:
+    """Whether more was allocated than in ONNX Runtime's own order, beyond noise."""
+    before, after = measurement.default.peak_bytes, measurement.planned.peak_bytes
+    if before is None or after is None:
+        return False
+    return after > before + before // 100 + _NOISE_BYTES
 
 
 def _route(settings: Settings) -> Route:

@@ -1,0 +1,214 @@
+"""The target `tflite`: the file's operators in TensorFlow Lite Micro, with an offline memory plan.
+
+What is planned is what TFLM's planner gets: its tensors, lifetimes and scratch, read from the stock
+interpreter. Models that it refuses (operators or types without kernels) are planned under the same
+accounting without scratch, run in LiteRT, and never called optimal.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from lowtide.backends.tflite.tflm import (
+    ACCOUNTING,
+    Kernels,
+    KernelScratch,
+    annotate,
+    check_plan,
+    greedy_head,
+    measure,
+    measure_scratch,
+    plan_offsets,
+    stored_offsets,
+)
+from lowtide.errors import LowtideError, MissingExtraError, ModelError
+from lowtide.frontends.tflite import import_graph, read
+from lowtide.ir import simulate
+from lowtide.passes.plan import InPlacePair
+from lowtide.planning import Prepared
+from lowtide.sources import Origin
+from lowtide.targets.tflite_staged import StagedTflite
+from lowtide.targets.workspace import unknown_workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lowtide.backends.tflite.tflm import OfflinePlan, TflmMeasurement
+    from lowtide.frontends.tflite import TfliteImport, TfliteSource
+    from lowtide.passes.plan import Plan
+    from lowtide.planning import Planned, Progress
+    from lowtide.settings import Settings
+
+__all__ = ["PreparedTflite", "prepare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTflite(Prepared):
+    """A TFLite model.
+
+    Attributes:
+        file: the model as it was read.
+        imported: its main subgraph.
+        scratch: what the kernels ask for.
+        before: the model in TFLM as it came; None where TFLM does not run it.
+    """
+
+    runtime: ClassVar[str] = "TensorFlow Lite Micro"
+    own_order: ClassVar[str] = "file"
+    pinned_versions: ClassVar[tuple[str, ...]] = ("tflite-micro",)
+
+    file: TfliteSource
+    imported: TfliteImport
+    scratch: KernelScratch
+    before: TflmMeasurement | None
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that the result depends on."""
+        return ("ai-edge-litert", "ortools", "tflite-micro")
+
+    @property
+    def arena_before(self) -> int:
+        """The arena's head with the file's own plan, or as TFLM's planner lays the file out."""
+        if self.before is not None:
+            return self.before.head_bytes
+        if stored_offsets(self.file) is not None:
+            checked = check_plan(self.file, scratch=self.scratch.sizes)
+            if checked is not None:
+                return checked.head_bytes
+        return greedy_head(self.file.model, self.scratch.sizes)
+
+    @property
+    def breakdown(self) -> dict[str, int]:
+        """Weights, what persists in the arena, and the largest scratch."""
+        found = super().breakdown
+        if self.before is not None:
+            found["weights"] = self.before.weights_bytes
+            found["persistent"] = self.before.tail_bytes
+        return found
+
+    def needed(self, planned: Planned) -> int:
+        """The arena: the planned head, and what TFLM takes beside it (as measured before)."""
+        head = planned.plan.arena_bytes
+        assert head is not None
+        beside = 0 if self.before is None else self.before.required_bytes - self.before.head_bytes
+        return head + beside
+
+    def conclude(self, planned: Planned) -> Planned:
+        """The plan with offsets for TFLM, or the file's own order where that is not better."""
+        best = self._laid_out(planned)
+        if (best.plan.arena_bytes or 0) <= self.arena_before:
+            return best
+        kept = self.keep_default_order()
+        note = "no better plan was found: the file's own is kept"
+        plan = replace(kept.plan, arena_bytes=self.arena_before)
+        return replace(kept, plan=plan, notes=(*self.notes, note), seconds=planned.seconds)
+
+    def _laid_out(self, planned: Planned) -> Planned:
+        order = [op.source for op in planned.order if isinstance(op.source, int)]
+        offline = plan_offsets(
+            self.file.model,
+            scratch=self.scratch.sizes,
+            order=order,
+            in_place=self.accounting.in_place,
+            time_limit_s=self.settings.time_limit_s,
+            seed=self.settings.seed,
+        )
+        certificate = planned.plan.certificate
+        if (
+            certificate is not None
+            and certificate.status == "optimal"
+            and offline.head_bytes == certificate.lower_bound_bytes
+        ):
+            certificate = replace(certificate, scope="order+layout")
+        elif certificate is not None and certificate.scope == "order+layout":
+            certificate = replace(certificate, scope="order")
+        plan = replace(
+            planned.plan,
+            certificate=certificate,
+            offsets=self._by_name(offline),
+            arena_bytes=offline.head_bytes,
+            arena_lower_bound_bytes=offline.lower_bound_bytes,
+            in_place=tuple(self._pair(result, operand) for result, operand in offline.in_place),
+        )
+        return replace(planned, plan=plan)
+
+    def _by_name(self, offline: OfflinePlan) -> dict[str, int]:
+        """Offsets by the graph's names; of other subgraphs' tensors by `@SUBGRAPH/TENSOR`."""
+        found: dict[str, int] = {}
+        number = 0
+        for subgraph in self.file.model.subgraphs:
+            for tensor in subgraph.tensors:
+                known = self.imported.tensors[tensor.index] if subgraph.index == 0 else None
+                name = known.name if known is not None else f"@{subgraph.index}/{tensor.index}"
+                if offline.offsets[number] >= 0:
+                    found[name] = offline.offsets[number]
+                number += 1
+        return dict(sorted(found.items()))
+
+    def _pair(self, result: int, operand: int) -> InPlacePair:
+        output, source = self.imported.tensors[result], self.imported.tensors[operand]
+        assert output is not None
+        assert source is not None
+        assert output.producer is not None
+        return InPlacePair(output.producer.name, output.name, source.name)
+
+    def stored(self, plan: Plan) -> tuple[int, ...]:
+        """The offsets of a plan, one per tensor over all subgraphs; -1 for what has none."""
+        found: list[int] = []
+        for subgraph in self.file.model.subgraphs:
+            for tensor in subgraph.tensors:
+                known = self.imported.tensors[tensor.index] if subgraph.index == 0 else None
+                name = known.name if known is not None else f"@{subgraph.index}/{tensor.index}"
+                found.append(plan.offsets.get(name, -1))
+        return tuple(found)
+
+    def stage(self, planned: Planned, destination: Path, folder: Path) -> StagedTflite:
+        """The model in the planned order, with its offline plan."""
+        del folder
+        return StagedTflite(self, planned, destination)
+
+
+def prepare(path: Path, settings: Settings, progress: Progress | None = None) -> PreparedTflite:
+    """Read a model and ask TFLM what it needs of memory beside its tensors.
+
+    Raises:
+        InputError: the model cannot be read, or is none that can be planned.
+        MissingExtraError: the extra `edge` is not installed.
+    """
+    started = time.perf_counter()
+    source = read(path)
+    imported = import_graph(source)
+    notes = list(source.notes)
+    if progress is not None:
+        progress.stage("run in TensorFlow Lite Micro")
+    before: TflmMeasurement | None = None
+    try:
+        scratch = measure_scratch(source)
+        before = measure(source, seed=settings.seed)
+    except MissingExtraError:
+        raise
+    except LowtideError as error:
+        every = tuple((s.index, op.index) for s in source.model.subgraphs for op in s.operators)
+        scratch = KernelScratch({}, "none", every)
+        notes.append(f"it does not run in TensorFlow Lite Micro, so nothing is measured: {error}")
+    annotate(imported.graph, source.model, scratch, kernels=Kernels.REFERENCE)
+    if not imported.graph.ops:
+        raise ModelError(f"`{path}` has no operators: there is nothing to plan")
+    timeline = simulate(imported.graph, ACCOUNTING)
+    return PreparedTflite(
+        source=Origin(path, source.sha256, "tflite", None),
+        settings=settings,
+        graph=imported.graph,
+        accounting=ACCOUNTING,
+        source_order=timeline,
+        default_order=timeline,
+        notes=(*notes, *(unknown_workspace(imported.graph) if before is not None else ())),
+        seconds=time.perf_counter() - started,
+        file=source,
+        imported=imported,
+        scratch=scratch,
+        before=before,
+    )

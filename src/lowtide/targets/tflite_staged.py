@@ -1,0 +1,116 @@
+"""From a plan to a TFLite file: checked, executed in TFLM and LiteRT, then written."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lowtide.backends.tflite import emit, write
+from lowtide.backends.tflite.tflm import METADATA, check_offsets, encode_offsets, verify_in_tflm
+from lowtide.backends.tflite.tflm.feeds import feeds_for
+from lowtide.backends.tflite.tflm.verify import litert_difference
+from lowtide.emission import Outcome, Staged
+from lowtide.errors import ModelError, VerificationError
+from lowtide.frontends.tflite import read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lowtide.backends.tflite.tflm import TflmVerification
+    from lowtide.planning import Planned
+    from lowtide.targets.tflite import PreparedTflite
+
+__all__ = ["StagedTflite"]
+
+_SESSION = "stock TensorFlow Lite Micro, which keeps the order and takes the plan in the file"
+_LITERT = "LiteRT, which keeps the order and plans its arena by itself"
+
+
+class StagedTflite(Staged):
+    """A planned TFLite model."""
+
+    def __init__(self, prepared: PreparedTflite, planned: Planned, destination: Path) -> None:
+        self._prepared, self._planned, self._destination = prepared, planned, destination
+        self._order = [op.source for op in planned.order if isinstance(op.source, int)]
+        self._metadata: dict[str, bytes] = {}
+        model = prepared.file.model
+        if planned.plan.offsets:
+            offsets = prepared.stored(planned.plan)
+            check_offsets(
+                model, offsets, scratch=prepared.scratch.sizes, orders={0: tuple(self._order)}
+            )
+            self._metadata[METADATA] = encode_offsets(model, offsets)
+
+    def commit(self) -> None:
+        """Write the model to its destination."""
+        write(
+            self._prepared.file,
+            self._order,
+            self._destination,
+            metadata=self._metadata,
+            force=True,
+        )
+
+    def verify(self) -> Outcome:
+        """Execute the original and the result in TFLM and LiteRT, each in the arena it needs."""
+        started = time.perf_counter()
+        prepared = self._prepared
+        result = read(emit(prepared.file, self._order, metadata=self._metadata))
+        head = self._planned.plan.arena_bytes
+        if prepared.before is None or head is None:
+            return self._in_litert(result.data, started)
+        done = verify_in_tflm(
+            prepared.file,
+            result,
+            predicted_head_bytes=head,
+            seed=prepared.settings.seed,
+        )
+        return Outcome(
+            {"numerics": "identical", "max_abs_error": 0.0, "order": "executed"},
+            _measured(done),
+            _SESSION,
+            time.perf_counter() - started,
+            is_worse=done.after.required_bytes > done.before.required_bytes,
+            needed_bytes=done.after.required_bytes,
+        )
+
+    def _in_litert(self, result: bytes | memoryview, started: float) -> Outcome:
+        prepared = self._prepared
+        verification: dict[str, object] = {
+            "numerics": "identical",
+            "max_abs_error": 0.0,
+            "order": "not_checked",
+        }
+        notes: tuple[str, ...] = ()
+        try:
+            inputs = feeds_for(prepared.file.model, random=3, seed=prepared.settings.seed)
+            difference = litert_difference(prepared.file, result, inputs)
+        except ModelError as error:
+            verification["numerics"] = "skipped"
+            notes = (f"nor in LiteRT: {error}",)
+        else:
+            if difference is not None:
+                raise VerificationError(f"in LiteRT {difference}: nothing was written")
+        return Outcome(verification, {}, _LITERT, time.perf_counter() - started, notes)
+
+
+def _measured(done: TflmVerification) -> dict[str, object]:
+    """The `measured` of `lowtide.report/1`."""
+    return {
+        "runtime": "TensorFlow Lite Micro",
+        "peak_before": done.before.head_bytes,
+        "peak_stock": None,
+        "peak_after": done.after.head_bytes,
+        "required_before": done.before.required_bytes,
+        "required_after": done.after.required_bytes,
+        "fails_below": done.after.fails_below,
+        "tail_before": done.before.tail_bytes,
+        "tail_after": done.after.tail_bytes,
+        "initialisation_after": done.after.initialisation_bytes,
+        "categories": dict(done.after.categories),
+        "litert": done.litert,
+        "executions": done.executions,
+        "latency_before": None,
+        "latency_stock": None,
+        "latency_after": None,
+    }
