@@ -55,7 +55,7 @@ class Staged(ABC):
         """
 
 
-def refuse_source(source: object, *outputs: Path | None) -> None:
+def refuse_source(source: object, *outputs: Path | None, folder: bool = False) -> None:
     """Refuse, before any work, to write over the source or into a folder that is not there.
 
     Raises:
@@ -68,7 +68,7 @@ def refuse_source(source: object, *outputs: Path | None) -> None:
             raise InputError(
                 f"{output} is the source, which is never written to: choose another output"
             )
-        if output.is_dir():
+        if output.is_dir() and not folder:
             raise InputError(f"{output} is a folder: name a file")
         if not output.absolute().parent.is_dir():
             raise InputError(f"the folder {output.parent} does not exist: create it first")

@@ -79,6 +79,7 @@ def optimize(
     plan_out: str | Path | None = None,
     verify: bool = True,
     threads: int | None = None,
+    device: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Plan a model for the least peak memory, and write it where `output` says.
@@ -86,8 +87,8 @@ def optimize(
     Args:
         model: a path, an `onnx.ModelProto` or an `onnx_ir.Model`; never changed.
         output: where to write the result; None to decide later with `Result.save`.
-        target: `onnxruntime` or `onnx` for ONNX models, `tflite` for TFLite models; by default the
-            first that reads the model.
+        target: `onnxruntime` or `onnx` for ONNX models, `tflite` or `c` (a folder of C++) for
+            TFLite models; by default the first that reads the model.
         budget: the most the peak may be, in bytes or as text such as `256KiB`. Where it is not met
             nothing is written, and the report's `budget` says by how much.
         time_limit_s: for each solver; None for a repeatable amount of work, some seconds at most.
@@ -99,6 +100,8 @@ def optimize(
         plan_out: where to write the plan as JSON.
         verify: execute source and result, compare the outputs, measure peak and latency.
         threads: at most this many; all cores by default.
+        device: for TFLite models, a board's name or profile: its kernels, and a budget of its
+            largest memory where none is given.
         progress: told about stages and bounds.
 
     Raises:
@@ -115,11 +118,13 @@ def optimize(
         seed=seed,
         pipeline=pipeline,
         threads=threads,
+        device=device,
     )
     started = time.perf_counter()
     destination = None if output is None else Path(output)
     plan_path = None if plan_out is None else Path(plan_out)
-    emission.refuse_source(model, destination, plan_path)
+    emission.refuse_source(model, plan_path)
+    emission.refuse_source(model, destination, folder=settings.target == "c")
     planned = make_plan(prepare(model, settings, progress), progress)
     return _finish(planned, destination, plan_out, verify, progress, started)
 
@@ -135,6 +140,7 @@ def analyze(
     pipeline: str | None = None,
     ort_level: str = "all",
     threads: int | None = None,
+    device: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Report the peak of a model, what makes it, and what a better order would need.
@@ -151,6 +157,7 @@ def analyze(
         seed=seed,
         pipeline=pipeline,
         threads=threads,
+        device=device,
     )
     started = time.perf_counter()
     planned = make_plan(prepare(model, settings, progress), progress)
@@ -227,7 +234,7 @@ def _finish(
 def _emit(planned: Planned, destination: Path | None, *, verify: bool) -> emission.Outcome | None:
     """Stage, verify if asked to, and write the result unless it was measured to be worse."""
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        path = destination or Path(folder, "model.lowtide.onnx")
+        path = destination or Path(folder, "model")
         staged = planned.prepared.stage(planned, path, Path(folder))
         outcome = staged.verify() if verify else None
         if destination is not None and not (outcome is not None and _refused(planned, outcome)):

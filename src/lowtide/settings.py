@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
+from lowtide.devices import load_device
 from lowtide.errors import InputError
 from lowtide.passes.pipeline import DEFAULT, parse, print_pipeline
 from lowtide.units import parse_bytes
@@ -15,12 +16,13 @@ from lowtide.units import parse_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lowtide.devices import Device
     from lowtide.passes.plan import Plan
 
 __all__ = ["FORMATS", "LEVELS", "TARGETS", "Settings", "target_for"]
 
 # Which targets read which format; the first is the default.
-FORMATS = {"onnx": ("onnxruntime", "onnx"), "tflite": ("tflite",)}
+FORMATS = {"onnx": ("onnxruntime", "onnx"), "tflite": ("tflite", "c")}
 TARGETS = tuple(target for targets in FORMATS.values() for target in targets)
 LEVELS = ("all", "extended", "basic")
 
@@ -44,6 +46,7 @@ class Settings:
     seed: int
     pipeline: str
     threads: int
+    device: Device | None = None
 
     @classmethod
     def of(
@@ -58,6 +61,7 @@ class Settings:
         seed: int,
         pipeline: str | None,
         threads: int | None,
+        device: str | Path | None = None,
     ) -> Settings:
         """Check the options.
 
@@ -80,6 +84,13 @@ class Settings:
             budget = parse_bytes(budget)
         if budget is not None and budget <= 0:
             raise InputError(f"the budget must be at least one byte, not {budget}")
+        board: Device | None = None
+        if device is not None:
+            if target not in FORMATS["tflite"]:
+                raise InputError(f"--device is for TFLite models, not for the target {target}")
+            board = load_device(device)
+            if budget is None:
+                budget = max(memory.available_bytes for memory in board.memories)
         if time_limit_s is not None and time_limit_s < 0:
             raise InputError(f"the time limit must not be negative: {time_limit_s}")
         return cls(
@@ -93,6 +104,7 @@ class Settings:
             seed=seed,
             pipeline=print_pipeline(parse(pipeline or DEFAULT)),
             threads=threads or os.cpu_count() or 1,
+            device=board,
         )
 
     @classmethod
@@ -123,6 +135,8 @@ class Settings:
             "pipeline": self.pipeline,
             "lowtide": __version__,
         }
+        if self.device is not None:
+            options["device"] = self.device.name
         options.update({f"dim:{name}": value for name, value in self.dims.items()})
         return options
 

@@ -25,7 +25,8 @@ Target = Annotated[
     typer.Option(
         help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU) or onnx "
         "(the file's operators, for runtimes that follow the file's order) for an .onnx; tflite "
-        "(TensorFlow Lite Micro, LiteRT) for a .tflite. Default: by the model's format."
+        "(TensorFlow Lite Micro, LiteRT) or c (the same as C++ sources) for a .tflite. Default: "
+        "the first that reads the model's format."
     ),
 ]
 Budget = Annotated[
@@ -50,6 +51,10 @@ Pipeline = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 OrtLevel = Annotated[
     str, typer.Option(help="Optimisation level of ORT's graph: all, extended or basic.")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="A board (`lowtide devices`) or a profile's file.", metavar="NAME|FILE"),
 ]
 Threads = Annotated[
     int | None, typer.Option(help="At most this many threads; default: all cores.", min=1)
@@ -89,6 +94,7 @@ def optimize(
         typer.Option("--verify/--no-verify", help="Execute, compare and measure the result."),
     ] = True,
     threads: Threads = None,
+    device: Device = None,
 ) -> None:
     """Write a model that needs less memory, and report what was proven and measured."""
     from lowtide import optimizer
@@ -97,7 +103,7 @@ def optimize(
     with show() as progress:
         result = optimizer.optimize(
             path,
-            output=_output(path, output),
+            output=_output(path, output, target),
             target=target,
             budget=None if budget is None else parse_bytes(budget),
             time_limit_s=None if time_limit is None else parse_seconds(time_limit),
@@ -109,6 +115,7 @@ def optimize(
             plan_out=plan_out,
             verify=verify,
             threads=threads,
+            device=device,
             progress=progress,
         )
     _print(result.report, as_json=as_json)
@@ -126,6 +133,7 @@ def analyze(
     ort_level: OrtLevel = "all",
     as_json: Json = False,
     threads: Threads = None,
+    device: Device = None,
 ) -> None:
     """Show the peak, what makes it, and what a better order needs. Writes nothing."""
     from lowtide import optimizer
@@ -141,6 +149,7 @@ def analyze(
             pipeline=pipeline,
             ort_level=ort_level,
             threads=threads,
+            device=device,
             progress=progress,
         )
     _print(report, as_json=as_json, detail=True)
@@ -176,11 +185,12 @@ def apply(
     _print(result.report, as_json=as_json)
 
 
-def _output(path: Path, output: Path | None) -> Path:
+def _output(path: Path, output: Path | None, target: str | None = None) -> Path:
     if output is not None:
         return output
     suffix = path.suffix if path.suffix.lower() == ".tflite" else ".onnx"
-    return path.with_name(f"{path.name.removesuffix(suffix)}.lowtide{suffix}")
+    ending = ".c" if target == "c" else suffix
+    return path.with_name(f"{path.name.removesuffix(suffix)}.lowtide{ending}")
 
 
 def parse_dims(items: list[str] | None) -> dict[str, int]:
@@ -230,6 +240,12 @@ def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | 
         return BudgetInfeasibleError(
             f"{text}, and every order needs at least {report.peak_bytes.lower_bound:,} (proven): "
             f"raise --budget to {report.budget['fits_at']:,}"
+        )
+    if report.proof["scope"] == "order+layout":
+        beside = needed - report.arena_bytes.after
+        return BudgetNotMetError(
+            f"{text}; no order or layout of the tensors needs less, but {beside:,} bytes are the "
+            f"runtime's own: raise --budget to {report.budget['fits_at']:,}"
         )
     return BudgetNotMetError(
         f"{text}; less was not excluded: raise --time-limit, or --budget to "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowtide.settings import FORMATS
 from lowtide.sources import plugged_frontend
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         from lowtide.targets import plugged
 
         return plugged.prepare(Path(model), frontend, settings)
-    if settings.target == "tflite" and isinstance(model, str | Path):
+    if settings.target in FORMATS["tflite"] and isinstance(model, str | Path):
         from lowtide.targets import tflite
 
         return tflite.prepare(Path(model), settings, progress)

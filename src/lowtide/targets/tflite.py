@@ -23,7 +23,8 @@ from lowtide.backends.tflite.tflm import (
     plan_offsets,
     stored_offsets,
 )
-from lowtide.errors import LowtideError, MissingExtraError, ModelError
+from lowtide.devices import place_arena
+from lowtide.errors import InputError, LowtideError, MissingExtraError, ModelError
 from lowtide.frontends.tflite import import_graph, read
 from lowtide.ir import simulate
 from lowtide.passes.plan import InPlacePair
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lowtide.backends.tflite.tflm import OfflinePlan, TflmMeasurement
+    from lowtide.devices import Device
     from lowtide.frontends.tflite import TfliteImport, TfliteSource
     from lowtide.passes.plan import Plan
     from lowtide.planning import Planned, Progress
@@ -63,6 +65,12 @@ class PreparedTflite(Prepared):
     imported: TfliteImport
     scratch: KernelScratch
     before: TflmMeasurement | None
+
+    @property
+    def kernels(self) -> Kernels:
+        """The library that the device runs; the reference kernels where no device is given."""
+        device = self.settings.device
+        return Kernels.REFERENCE if device is None else Kernels(device.kernels)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -99,12 +107,22 @@ class PreparedTflite(Prepared):
     def conclude(self, planned: Planned) -> Planned:
         """The plan with offsets for TFLM, or the file's own order where that is not better."""
         best = self._laid_out(planned)
-        if (best.plan.arena_bytes or 0) <= self.arena_before:
+        if (best.plan.arena_bytes or 0) > self.arena_before:
+            best = self.keep_default_order()
+            note = "no better plan was found: the file's own is kept"
+            plan = replace(best.plan, arena_bytes=self.arena_before)
+            best = replace(best, plan=plan, notes=(*self.notes, note))
+        device, head = self.settings.device, best.plan.arena_bytes or 0
+        if device is None:
             return best
-        kept = self.keep_default_order()
-        note = "no better plan was found: the file's own is kept"
-        plan = replace(kept.plan, arena_bytes=self.arena_before)
-        return replace(kept, plan=plan, notes=(*self.notes, note), seconds=planned.seconds)
+        try:
+            placed = place_arena(device, head, self.needed(best) - head)
+        except InputError as error:
+            return replace(best, notes=(*best.notes, str(error)))
+        where = placed.tensors.name
+        if placed.persistent is not placed.tensors:
+            where = f"{where} (tensors) and {placed.persistent.name} (what persists)"
+        return replace(best, notes=(*best.notes, f"on {device.title} the arena goes into {where}"))
 
     def _laid_out(self, planned: Planned) -> Planned:
         order = [op.source for op in planned.order if isinstance(op.source, int)]
@@ -112,6 +130,7 @@ class PreparedTflite(Prepared):
             self.file.model,
             scratch=self.scratch.sizes,
             order=order,
+            kernels=self.kernels,
             in_place=self.accounting.in_place,
             time_limit_s=self.settings.time_limit_s,
             seed=self.settings.seed,
@@ -194,9 +213,13 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         every = tuple((s.index, op.index) for s in source.model.subgraphs for op in s.operators)
         scratch = KernelScratch({}, "none", every)
         notes.append(f"it does not run in TensorFlow Lite Micro, so nothing is measured: {error}")
-    annotate(imported.graph, source.model, scratch, kernels=Kernels.REFERENCE)
     if not imported.graph.ops:
         raise ModelError(f"`{path}` has no operators: there is nothing to plan")
+    device = settings.device
+    kernels = Kernels.REFERENCE if device is None else Kernels(device.kernels)
+    annotate(imported.graph, source.model, scratch, kernels=kernels)
+    if device is not None:
+        notes += _device_notes(device, source)
     timeline = simulate(imported.graph, ACCOUNTING)
     return PreparedTflite(
         source=Origin(path, source.sha256, "tflite", None),
@@ -212,3 +235,19 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         scratch=scratch,
         before=before,
     )
+
+
+def _device_notes(device: Device, source: TfliteSource) -> list[str]:
+    """What is to be known of a device before anything is planned for it."""
+    notes: list[str] = []
+    if Kernels(device.kernels) is not Kernels.REFERENCE:
+        notes.append(
+            f"{device.title} runs {device.kernels} kernels, which are not executed here: scratch "
+            f"and arena are those of the reference kernels, an estimate"
+        )
+    if len(source.data) > device.flash_bytes:
+        notes.append(
+            f"the model has {len(source.data):,} bytes, the flash of {device.title} "
+            f"{device.flash_bytes:,}"
+        )
+    return notes

@@ -6,7 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from lowtide.backends.tflite import emit, write
-from lowtide.backends.tflite.tflm import METADATA, check_offsets, encode_offsets, verify_in_tflm
+from lowtide.backends.tflite.tflm import (
+    METADATA,
+    Kernels,
+    check_offsets,
+    encode_offsets,
+    verify_in_tflm,
+)
 from lowtide.backends.tflite.tflm.feeds import feeds_for
 from lowtide.backends.tflite.tflm.verify import litert_difference
 from lowtide.emission import Outcome, Staged
@@ -16,6 +22,7 @@ from lowtide.frontends.tflite import read
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lowtide.backends.c import Arena
     from lowtide.backends.tflite.tflm import TflmVerification
     from lowtide.planning import Planned
     from lowtide.targets.tflite import PreparedTflite
@@ -33,16 +40,27 @@ class StagedTflite(Staged):
         self._prepared, self._planned, self._destination = prepared, planned, destination
         self._order = [op.source for op in planned.order if isinstance(op.source, int)]
         self._metadata: dict[str, bytes] = {}
+        self._required: int | None = None
         model = prepared.file.model
         if planned.plan.offsets:
             offsets = prepared.stored(planned.plan)
             check_offsets(
-                model, offsets, scratch=prepared.scratch.sizes, orders={0: tuple(self._order)}
+                model,
+                offsets,
+                scratch=prepared.scratch.sizes,
+                orders={0: tuple(self._order)},
+                kernels=prepared.kernels,
             )
             self._metadata[METADATA] = encode_offsets(model, offsets)
 
     def commit(self) -> None:
-        """Write the model to its destination."""
+        """Write the model, or the folder with its sources."""
+        if self._prepared.settings.target == "c":
+            from lowtide.backends import c
+
+            result = read(emit(self._prepared.file, self._order, metadata=self._metadata))
+            c.write(result, self._destination, self._arena())
+            return
         write(
             self._prepared.file,
             self._order,
@@ -50,6 +68,17 @@ class StagedTflite(Staged):
             metadata=self._metadata,
             force=True,
         )
+
+    def _arena(self) -> Arena:
+        """How large the firmware's arena has to be."""
+        from lowtide.backends.c import Arena
+
+        kernels = self._prepared.kernels
+        if self._required is not None and kernels is Kernels.REFERENCE:
+            how = "run in tflite-micro's interpreter, reference kernels, 64-bit pointers"
+            return Arena(self._required, "measured", how)
+        needed = self._prepared.needed(self._planned)
+        return Arena(needed, "estimate", f"{kernels} kernels, which were not executed")
 
     def verify(self) -> Outcome:
         """Execute the original and the result in TFLM and LiteRT, each in the arena it needs."""
@@ -65,6 +94,7 @@ class StagedTflite(Staged):
             predicted_head_bytes=head,
             seed=prepared.settings.seed,
         )
+        self._required = done.after.required_bytes
         return Outcome(
             {"numerics": "identical", "max_abs_error": 0.0, "order": "executed"},
             _measured(done),
