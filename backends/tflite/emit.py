@@ -245,14 +245,18 @@ def _mismatches(old: Table, new: Table, emission: _Emission) -> Iterator[str]:
             yield from _same_outside(buffer, buffers[index], "", f"Model.buffers[{index}]")
     entries = new.tables("metadata")
     for index, entry in enumerate(old.tables("metadata")):
-        ignored = (entry.text("name") or "") in emission.metadata
+        ignored = _name(entry) in {name.encode() for name in emission.metadata}
         yield from _same(
             entry, entries[index], {"Metadata.buffer"} if ignored else (), "Model.metadata"
         )
     for name, wanted in emission.metadata.items():
-        held = [buffers[e.integer("buffer")] for e in entries if e.text("name") == name]
+        held = [buffers[e.integer("buffer")] for e in entries if _name(e) == name.encode()]
         if not held or any(bytes(b.raw("data") or b"") != wanted for b in held):
             yield f"metadata {name!r} was not stored"
+
+
+def _name(metadata: Table) -> bytes:
+    return bytes(metadata.encoded("name") or b"")
 
 
 def _same(old: Table, new: Table, ignore: Collection[str], path: str) -> Iterator[str]:
