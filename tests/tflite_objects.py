@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 from lowtide.bench.tflite_builder import litert_schema
 from lowtide.flatbuffer import Field, Kind, Table
@@ -11,16 +11,23 @@ from lowtide.frontends.tflite.schema import tflite_schema
 
 SCHEMA = tflite_schema()
 LITERT: Any = litert_schema()
-OBJECTS = {
+
+
+def members(thing: Any) -> dict[str, Any]:
+    """The attributes of an object without types."""
+    return cast("dict[str, Any]", vars(thing))
+
+
+OBJECTS: dict[str, Any] = {
     name[:-1]: kind
-    for name, kind in vars(LITERT).items()
+    for name, kind in members(LITERT).items()
     if name.endswith("T") and inspect.isclass(kind) and hasattr(kind, "Pack")
 }
 
 
 def attributes(table: Any) -> dict[str, str]:
     """The attributes of an object-API table by their names without case and underscores."""
-    return {name.lower(): name for name in vars(table)}
+    return {name.lower(): name for name in members(table)}
 
 
 def attribute(table: Any, field: Field) -> str | None:
@@ -102,8 +109,8 @@ def everything() -> Any:
     """
     model = filled("Model", 1)
     model.version = 3
-    members = [("BuiltinOptions", n) for n in SCHEMA.unions["BuiltinOptions"]]
-    members += [("BuiltinOptions2", n) for n in SCHEMA.unions["BuiltinOptions2"]]
+    options = [("BuiltinOptions", n) for n in SCHEMA.unions["BuiltinOptions"]]
+    options += [("BuiltinOptions2", n) for n in SCHEMA.unions["BuiltinOptions2"]]
     model.buffers = [OBJECTS["Buffer"]()]
     for i in range(6):
         buffer = OBJECTS["Buffer"]()
@@ -117,7 +124,7 @@ def everything() -> Any:
         entry.buffer = index + 1
     model.metadataBuffer = [0, 1]
     model.operatorCodes = [filled("OperatorCode", i) for i in range(30)]
-    model.subgraphs = [subgraph_of(members), subgraph_of(members[:3]), subgraph_of(members[:3])]
+    model.subgraphs = [subgraph_of(options), subgraph_of(options[:3]), subgraph_of(options[:3])]
     for op in model.subgraphs[0].operators:
         _set_calls(op, 1, [1, 2])
     for signature in model.signatureDefs:
@@ -130,15 +137,16 @@ def everything() -> Any:
 def _set_calls(op: Any, one: int, several: list[int]) -> None:
     """Let the options that name subgraphs name these."""
     options = op.builtinOptions or op.builtinOptions2
-    for name, value in vars(options).items():
+    for name, value in members(options).items():
         if "subgraph" in name.lower() or name == "calledComputations":
             setattr(options, name, several if isinstance(value, list) else one)
 
 
-def subgraph_of(members: list[tuple[str, int]]) -> Any:
+def subgraph_of(options: list[tuple[str, int]]) -> Any:
+    """A subgraph with one operator per union member."""
     subgraph = filled("SubGraph", 9)
     subgraph.tensors, subgraph.operators = [], []
-    for i in range(len(members) + 2):
+    for i in range(len(options) + 2):
         tensor = filled("Tensor", i, i)
         tensor.shape, tensor.shapeSignature = [1, 2], [-1, 2]
         tensor.type = LITERT.TensorType.INT8
@@ -147,19 +155,18 @@ def subgraph_of(members: list[tuple[str, int]]) -> Any:
         subgraph.tensors.append(tensor)
     subgraph.tensors[1].buffer = 2
     subgraph.tensors[1].externalBuffer = 0
-    for i, (union, number) in enumerate(members):
+    for i, (union, number) in enumerate(options):
         op = filled("Operator", i)
         op.opcodeIndex = i % 30
         op.inputs, op.outputs, op.intermediates = [0, 1, -1], [i + 2], [1]
         op.largeCustomOptionsOffset, op.largeCustomOptionsSize = 1, 5
         op.builtinOptionsType = op.builtinOptions2Type = 0
         op.builtinOptions = op.builtinOptions2 = None
-        options = filled(SCHEMA.unions[union][number], i)
         name = "builtinOptions" if union == "BuiltinOptions" else "builtinOptions2"
         setattr(op, f"{name}Type", number)
-        setattr(op, name, options)
+        setattr(op, name, filled(SCHEMA.unions[union][number], i))
         op.mutatingVariableInputs = [i % 9 == 0, False]
         _set_calls(op, 0, [])
         subgraph.operators.append(op)
-    subgraph.inputs, subgraph.outputs = [0], [len(members) + 1]
+    subgraph.inputs, subgraph.outputs = [0], [len(options) + 1]
     return subgraph

@@ -6,12 +6,13 @@ import random
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lowtide.backends.tflite import emit, write
 from lowtide.backends.tflite.control import encode_control
@@ -28,7 +29,7 @@ from lowtide.flatbuffer import verify
 from lowtide.frontends.tflite import TfliteSource, TfliteSubgraph, import_graph, read
 from lowtide.frontends.tflite.control import CONTROL, parse_control
 from lowtide.frontends.tflite.schema import tflite_schema
-from tests.tflite_objects import agree, everything
+from tests.tflite_objects import agree, everything, members
 
 LITERT: Any = litert_schema()
 PLAN = "OfflineMemoryAllocation"
@@ -48,11 +49,11 @@ def any_order(subgraph: TfliteSubgraph, seed: int) -> list[int]:
 def tree(value: Any) -> Any:
     """A `ModelT` as plain values."""
     if isinstance(value, list):
-        return [tree(item) for item in value]
+        return [tree(item) for item in cast("list[Any]", value)]
     if isinstance(value, np.ndarray):
         return value.tobytes()
     if hasattr(value, "__dict__"):
-        return {name: tree(item) for name, item in vars(value).items()}
+        return {name: tree(item) for name, item in members(value).items()}
     return repr(value)
 
 
@@ -69,7 +70,8 @@ def expected(source: bytes, order: Sequence[int], metadata: Mapping[str, bytes])
     for name, data in metadata.items():
         buffer = LITERT.BufferT()
         buffer.data = np.frombuffer(data, np.uint8)
-        found = [m for m in model.metadata or [] if m.name == name.encode()]
+        entries: list[Any] = model.metadata or []
+        found = [m for m in entries if m.name == name.encode()]
         if found:
             model.buffers[found[0].buffer] = buffer
             continue
@@ -95,6 +97,7 @@ def run_litert(data: bytes, seed: int) -> list[bytes]:
     interpreter.allocate_tensors()
     rng = np.random.default_rng(seed)
     for detail in interpreter.get_input_details():
+        value: NDArray[Any]
         if detail["dtype"] == np.float32:
             value = rng.standard_normal(detail["shape"]).astype(np.float32)
         else:

@@ -11,7 +11,7 @@ from lowtide.flatbuffer import Kind, verify
 from lowtide.frontends.tflite.dtypes import ELEMENT_TYPES
 from lowtide.frontends.tflite.operators import BUILTINS
 from lowtide.ir.dtype import BITS
-from tests.tflite_objects import LITERT, OBJECTS, SCHEMA, agree, attribute, filled
+from tests.tflite_objects import LITERT, OBJECTS, SCHEMA, agree, attribute, filled, members
 
 
 def test_every_table_is_known() -> None:
@@ -25,7 +25,7 @@ def test_every_field_has_its_slot_type_and_default(name: str) -> None:
     schema = dataclasses.replace(SCHEMA, root=SCHEMA.tables[name])
     table = OBJECTS[name]()
     known = [f for f in schema.root.fields if attribute(table, f) is not None]
-    assert len(known) == len(vars(table))
+    assert len(known) == len(members(table))
     for example in (filled(name, 1), filled(name, 50, 1), filled(name, 7, 2)):
         root = verify(memoryview(pack(example)), schema).root
         assert agree(root, example) >= len(known)
@@ -39,18 +39,18 @@ def test_every_field_has_its_slot_type_and_default(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SCHEMA.unions))
 def test_every_union_has_its_members(name: str) -> None:
-    numbers = {v: k for k, v in vars(getattr(LITERT, name)).items() if isinstance(v, int)}
+    numbers = {v: k for k, v in members(getattr(LITERT, name)).items() if isinstance(v, int)}
     assert numbers.pop(0) == "NONE"
     assert numbers == SCHEMA.unions[name]
 
 
 def test_every_builtin_operator_has_its_name() -> None:
-    numbers = {k: v for k, v in vars(LITERT.BuiltinOperator).items() if isinstance(v, int)}
+    numbers = {k: v for k, v in members(LITERT.BuiltinOperator).items() if isinstance(v, int)}
     assert numbers == {name: i for i, name in enumerate(BUILTINS)}
 
 
 def test_every_element_type_has_its_size() -> None:
-    numbers = {k: v for k, v in vars(LITERT.TensorType).items() if isinstance(v, int)}
+    numbers = {k: v for k, v in members(LITERT.TensorType).items() if isinstance(v, int)}
     assert sorted(numbers.values()) == list(range(len(ELEMENT_TYPES)))
     opaque = {"STRING", "RESOURCE", "VARIANT"}
     for name, number in numbers.items():
