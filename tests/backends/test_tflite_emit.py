@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lowtide.backends.tflite import emit, write
+from lowtide.backends.tflite import PLAN, emit, write
 from lowtide.backends.tflite.control import encode_control
 from lowtide.bench.tflite_builder import (
     TfliteBuilder,
@@ -32,7 +32,6 @@ from lowtide.frontends.tflite.schema import tflite_schema
 from tests.tflite_objects import agree, everything, members
 
 LITERT: Any = litert_schema()
-PLAN = "OfflineMemoryAllocation"
 
 
 def any_order(subgraph: TfliteSubgraph, seed: int) -> list[int]:
@@ -70,7 +69,7 @@ def expected(source: bytes, order: Sequence[int], metadata: Mapping[str, bytes])
     for name, data in metadata.items():
         buffer = LITERT.BufferT()
         buffer.data = np.frombuffer(data, np.uint8)
-        entries: list[Any] = model.metadata or []
+        entries = cast("list[Any]", model.metadata or [])
         found = [m for m in entries if m.name == name.encode()]
         if found:
             model.buffers[found[0].buffer] = buffer
@@ -97,11 +96,12 @@ def run_litert(data: bytes, seed: int) -> list[bytes]:
     interpreter.allocate_tensors()
     rng = np.random.default_rng(seed)
     for detail in interpreter.get_input_details():
+        shape, kind = cast("list[int]", detail["shape"]), cast("type[np.int8]", detail["dtype"])
         value: NDArray[Any]
         if detail["dtype"] == np.float32:
-            value = rng.standard_normal(detail["shape"]).astype(np.float32)
+            value = rng.standard_normal(shape).astype(np.float32)
         else:
-            value = rng.integers(-128, 128, detail["shape"]).astype(detail["dtype"])
+            value = rng.integers(-128, 128, shape).astype(kind)
         interpreter.set_tensor(detail["index"], value)
     interpreter.invoke()
     outputs = interpreter.get_output_details()
@@ -374,6 +374,22 @@ def test_control_dependencies_round_trip(edges: list[list[tuple[int, int]]]) -> 
 def test_wrong_orders_are_refused(order: list[int], message: str) -> None:
     with pytest.raises(PlanError, match=message):
         emit(read(quantized(1)), order)
+
+
+def test_a_plan_for_the_old_order_is_not_carried_over() -> None:
+    """TFLM does not check a plan: offsets for another order would overwrite live tensors."""
+    offsets = [-1] * 10
+
+    def planned(offset: int) -> TfliteSource:
+        plan = struct.pack("<13i", 1, 0, 10, offset, *offsets[1:])
+        return read(emit(read(quantized(1)), range(7), metadata={PLAN: plan}))
+
+    order = [2, 0, 1, 3, 4, 5, 6]
+    with pytest.raises(PlanError, match="for its present order"):
+        emit(planned(0), order)
+    assert emit(planned(0), range(7)) == bytes(planned(0).data)
+    assert read(emit(planned(0), order, metadata={PLAN: b""})).metadata(PLAN) == b""
+    assert emit(planned(-1), order)
 
 
 def test_stateful_operators_keep_their_order() -> None:
