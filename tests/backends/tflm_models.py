@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as fb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ModelBuilder", "SubgraphBuilder", "branching_model", "code_of"]
+__all__ = [
+    "ModelBuilder",
+    "Quantization",
+    "SubgraphBuilder",
+    "branching_model",
+    "code_of",
+    "plan_bytes",
+]
+
+fb: Any = importlib.import_module("ai_edge_litert.schema_py_generated")
+flatbuffers: Any = importlib.import_module("flatbuffers")
 
 _TYPES = {
     "float32": (fb.TensorType.FLOAT32, np.float32),
@@ -211,3 +220,9 @@ def branching_model(dtype: str = "int8", *, branches: int = 3, side: int = 8) ->
         total = main.add(total, other)
     main.subgraph.outputs = [total]
     return model.finish()
+
+
+def plan_bytes(offsets: Sequence[int], *, version: int = 1, count: int | None = None) -> bytes:
+    """The metadata `OfflineMemoryAllocation`, possibly with wrong numbers."""
+    held = len(offsets) if count is None else count
+    return np.array([version, 0, held, *offsets], "<i4").tobytes()
