@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lowtide.backends.tflite.tflm import (
@@ -26,24 +27,30 @@ from lowtide.backends.tflite.tflm import (
 from lowtide.devices import place_arena
 from lowtide.errors import InputError, LowtideError, MissingExtraError, ModelError
 from lowtide.frontends.tflite import import_graph, read
-from lowtide.ir import simulate
+from lowtide.ir import Role, simulate
 from lowtide.passes.plan import InPlacePair
-from lowtide.planning import Prepared
+from lowtide.planning import Planned, Prepared
 from lowtide.sources import Origin
 from lowtide.targets.tflite_staged import StagedTflite
 from lowtide.targets.workspace import unknown_workspace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lowtide.backends.tflite.tflm import OfflinePlan, TflmMeasurement
     from lowtide.devices import Device
     from lowtide.frontends.tflite import TfliteImport, TfliteSource
+    from lowtide.ir import Graph
     from lowtide.passes.plan import Plan
-    from lowtide.planning import Planned, Progress
+    from lowtide.planning import Progress
     from lowtide.settings import Settings
 
-__all__ = ["PreparedTflite", "prepare"]
+__all__ = ["PlannedTflite", "PreparedTflite", "prepare"]
+
+
+@dataclass(frozen=True)
+class PlannedTflite(Planned):
+    """A planned TFLite model, and what TFLM needs to run it."""
+
+    after: TflmMeasurement | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +105,16 @@ class PreparedTflite(Prepared):
         return found
 
     def needed(self, planned: Planned) -> int:
-        """The arena: the planned head, and what TFLM takes beside it (as measured before)."""
-        head = planned.plan.arena_bytes
-        assert head is not None
-        beside = 0 if self.before is None else self.before.required_bytes - self.before.head_bytes
-        return head + beside
+        """The least arena in which TFLM runs the planned model; its head where it does not."""
+        if isinstance(planned, PlannedTflite) and planned.after is not None:
+            return planned.after.required_bytes
+        if self.before is not None and not planned.plan.offsets:
+            return self.before.required_bytes
+        return planned.plan.arena_bytes or planned.timeline.peak_bytes
 
     def conclude(self, planned: Planned) -> Planned:
         """The plan with offsets for TFLM, or the file's own order where that is not better."""
-        best = self._laid_out(planned)
+        best = self._measured(self._laid_out(planned))
         if (best.plan.arena_bytes or 0) > self.arena_before:
             best = self.keep_default_order()
             note = "no better plan was found: the file's own is kept"
@@ -124,6 +132,15 @@ class PreparedTflite(Prepared):
             where = f"{where} (tensors) and {placed.persistent.name} (what persists)"
         return replace(best, notes=(*best.notes, f"on {device.title} the arena goes into {where}"))
 
+    def _measured(self, planned: Planned) -> Planned:
+        if self.before is None:
+            return planned
+        staged = self.stage(planned, Path(), Path())
+        after = measure(read(staged.data), seed=self.settings.seed)
+        return PlannedTflite(
+            self, planned.plan, planned.timeline, planned.seconds, planned.notes, after
+        )
+
     def _laid_out(self, planned: Planned) -> Planned:
         order = [op.source for op in planned.order if isinstance(op.source, int)]
         offline = plan_offsets(
@@ -136,6 +153,10 @@ class PreparedTflite(Prepared):
             seed=self.settings.seed,
         )
         certificate = planned.plan.certificate
+        if certificate is not None and self.kernels is not Kernels.REFERENCE:
+            # The search counted scratch that the device may not need.
+            bound = min(certificate.lower_bound_bytes, self._tensors_of_one_op())
+            certificate = replace(certificate, lower_bound_bytes=bound, bound_method="trivial")
         if (
             certificate is not None
             and certificate.status == "optimal"
@@ -153,6 +174,18 @@ class PreparedTflite(Prepared):
             in_place=tuple(self._pair(result, operand) for result, operand in offline.in_place),
         )
         return replace(planned, plan=plan)
+
+    def _tensors_of_one_op(self) -> int:
+        """The most that one operator reads and writes: a bound for any kernels."""
+        unit = self.accounting
+        return max(
+            sum(
+                unit.round_up(tensor.nbytes)
+                for tensor in {*op.operands, *op.outputs}
+                if tensor.role not in (Role.CONSTANT, Role.STATE)
+            )
+            for op in self.graph.ops
+        )
 
     def _by_name(self, offline: OfflinePlan) -> dict[str, int]:
         """Offsets by the graph's names; of other subgraphs' tensors by `@SUBGRAPH/TENSOR`."""
@@ -218,6 +251,9 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
     device = settings.device
     kernels = Kernels.REFERENCE if device is None else Kernels(device.kernels)
     annotate(imported.graph, source.model, scratch, kernels=kernels)
+    if kernels is not Kernels.REFERENCE:
+        for op in imported.graph.ops:  # what its kernels ask for is not what was executed
+            op.workspace_known = False
     if device is not None:
         notes += _device_notes(device, source)
     timeline = simulate(imported.graph, ACCOUNTING)
@@ -228,13 +264,20 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         accounting=ACCOUNTING,
         source_order=timeline,
         default_order=timeline,
-        notes=(*notes, *(unknown_workspace(imported.graph) if before is not None else ())),
+        notes=(*notes, *_unknown(imported.graph, before, kernels)),
         seconds=time.perf_counter() - started,
         file=source,
         imported=imported,
         scratch=scratch,
         before=before,
     )
+
+
+def _unknown(graph: Graph, before: TflmMeasurement | None, kernels: Kernels) -> tuple[str, ...]:
+    """A note on unknown scratch, where no other note says so."""
+    if before is None or kernels is not Kernels.REFERENCE:
+        return ()
+    return unknown_workspace(graph)
 
 
 def _device_notes(device: Device, source: TfliteSource) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lowtide.backends.tflite import emit, write
@@ -53,13 +54,17 @@ class StagedTflite(Staged):
             )
             self._metadata[METADATA] = encode_offsets(model, offsets)
 
+    @cached_property
+    def data(self) -> bytes:
+        """The file's bytes."""
+        return emit(self._prepared.file, self._order, metadata=self._metadata)
+
     def commit(self) -> None:
         """Write the model, or the folder with its sources."""
         if self._prepared.settings.target == "c":
             from lowtide.backends import c
 
-            result = read(emit(self._prepared.file, self._order, metadata=self._metadata))
-            c.write(result, self._destination, self._arena())
+            c.write(read(self.data), self._destination, self._arena())
             return
         write(
             self._prepared.file,
@@ -84,7 +89,7 @@ class StagedTflite(Staged):
         """Execute the original and the result in TFLM and LiteRT, each in the arena it needs."""
         started = time.perf_counter()
         prepared = self._prepared
-        result = read(emit(prepared.file, self._order, metadata=self._metadata))
+        result = read(self.data)
         head = self._planned.plan.arena_bytes
         if prepared.before is None or head is None:
             return self._in_litert(result.data, started)
