@@ -71,10 +71,10 @@ class Allocate:
         certificate = state.plan.certificate
         free = self.joint and certificate is not None and certificate.scope == "order"
         lowered = lower(state.graph, state.accounting)
-        number = {op.name: index for index, op in enumerate(lowered.ops)}
+        number = {op: index for index, op in enumerate(lowered.ops)}
         layout = pack_order(
             lowered.problem,
-            [number[name] for name in state.plan.sequence],
+            [number[op] for op in state.order],
             lower_bound_bytes=certificate.lower_bound_bytes if certificate is not None else 0,
             alignment=state.accounting.alignment,
             other_orders=free,
@@ -110,7 +110,7 @@ class Allocate:
         return state.with_plan(
             replace(
                 state.plan,
-                sequence=tuple(op.name for op in order),
+                sequence=tuple(op.name for op in order) if free else state.plan.sequence,
                 offsets=dict(sorted(offsets.items())),
                 arena_bytes=solution.height,
                 arena_lower_bound_bytes=lower_bound(problem),

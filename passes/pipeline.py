@@ -12,6 +12,7 @@ from lowtide.errors import InputError
 from lowtide.ir import verify
 from lowtide.passes.allocate import Allocate
 from lowtide.passes.inplace import Inplace
+from lowtide.passes.rematerialize import Rematerialize
 from lowtide.passes.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT", "available", "parse", "print_pipeline", "run"]
 
-DEFAULT = "inplace,schedule,allocate"
+DEFAULT = "inplace,schedule,rematerialize,allocate"
 
 _BUILT_IN: dict[str, Callable[..., Pass]] = {
     "inplace": Inplace,
     "schedule": Schedule,
+    "rematerialize": Rematerialize,
     "allocate": Allocate,
 }
 _GROUP = "lowtide.passes"

@@ -19,7 +19,8 @@ class State:
     """A graph, how its memory is counted, and the plan so far.
 
     Attributes:
-        graph: passes may rewrite it; its own order stays the source order.
+        graph: passes may rewrite it; its own order stays the source order. Once ops are repeated, it
+            has an op for every step of the sequence, in that order.
         accounting: see `Accounting`.
         plan: what the passes have decided.
         seed: for everything random.
@@ -27,6 +28,10 @@ class State:
         work_limit: of the exact scheduler, in its own repeatable unit; None for no limit.
         threads: at most this many in solvers.
         progress: called now and then by solvers.
+        budget_bytes: what the peak is to be within; None for the least peak.
+        repeats: whether the target can run an op again.
+        peak_floor_bytes: no sequence, with repeats or without, has a lower peak; None where only
+            orders were looked at.
     """
 
     graph: Graph
@@ -37,6 +42,9 @@ class State:
     work_limit: int | None = None
     threads: int = 1
     progress: Callable[[int | None, int], None] | None = None
+    budget_bytes: int | None = None
+    repeats: bool = False
+    peak_floor_bytes: int | None = None
 
     def with_plan(self, plan: Plan) -> State:
         """The same state with another plan."""
@@ -44,7 +52,9 @@ class State:
 
     @property
     def order(self) -> tuple[Op, ...]:
-        """The planned sequence as ops."""
+        """The planned sequence as ops of the graph."""
+        if len(set(self.plan.sequence)) < len(self.plan.sequence):
+            return self.graph.ops
         return tuple(self.graph.op(name) for name in self.plan.sequence)
 
 

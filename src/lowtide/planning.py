@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from lowtide.errors import PlanError
-from lowtide.ir import Role, simulate
+from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.allocate import arena_problem
 from lowtide.passes.pipeline import parse, run
 from lowtide.passes.plan import Certificate, Plan
@@ -105,6 +105,11 @@ class Prepared(ABC):
             "inputs": sum(t.nbytes for t in roots if t.role is Role.INPUT),
         }
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the target can run an op again."""
+        return False
+
     def needed(self, planned: Planned) -> int:
         """What has to be compared with the budget."""
         return planned.timeline.peak_bytes
@@ -161,13 +166,18 @@ class Prepared(ABC):
             PlanError: the sequence does not fit, or its peak is not what the certificate says.
         """
         names = {op.name for op in self.graph.ops}
-        if set(plan.sequence) != names or len(plan.sequence) != len(names):
+        if set(plan.sequence) != names:
             raise PlanError(
                 "the plan's sequence does not name the ops of this model's planning graph: it was "
                 f"made with another {self.runtime} or CPU; run optimize here"
             )
         order = tuple(self.graph.op(name) for name in plan.sequence)
-        timeline = simulate(self.graph, self.accounting, order)
+        if len(order) > len(names):
+            if not self.repeats:
+                raise PlanError("the plan computes ops again, which its target cannot")
+            timeline = simulate(unroll(self.graph, order), self.accounting)
+        else:
+            timeline = simulate(self.graph, self.accounting, order)
         if plan.certificate is None or plan.certificate.peak_bytes != timeline.peak_bytes:
             raise PlanError(
                 f"the plan does not state the peak that its sequence has, {timeline.peak_bytes} "
@@ -178,13 +188,17 @@ class Prepared(ABC):
 
 @dataclass(frozen=True)
 class Planned:
-    """A prepared model with its plan and the timeline of the planned sequence."""
+    """A prepared model with its plan and the timeline of the planned sequence.
+
+    `floor_bytes`: where recomputation was tried, no sequence at all has a lower peak.
+    """
 
     prepared: Prepared
     plan: Plan
     timeline: Timeline
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    floor_bytes: int | None = None
 
     @property
     def order(self) -> tuple[Op, ...]:
@@ -218,6 +232,8 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
             work_limit=settings.work_limit,
             threads=settings.threads,
             progress=None if progress is None else progress.bounds,
+            budget_bytes=settings.budget_bytes,
+            repeats=prepared.repeats,
         ),
     )
     timeline = simulate(state.graph, state.accounting, state.order)
@@ -232,5 +248,8 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
     ):
         notes.append("the search ended at its default effort: --time-limit 60s searches on")
     prepared = replace(prepared, accounting=state.accounting)
-    planned = prepared.conclude(Planned(prepared, state.plan, timeline, notes=tuple(notes)))
+    planned = Planned(
+        prepared, state.plan, timeline, notes=tuple(notes), floor_bytes=state.peak_floor_bytes
+    )
+    planned = prepared.conclude(planned)
     return replace(planned, seconds=time.perf_counter() - started)

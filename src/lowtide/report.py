@@ -72,6 +72,7 @@ class Report:
     seconds: Mapping[str, float]
     budget_bytes: int | None = None
     budget: Mapping[str, int] | None = None
+    recomputation: Mapping[str, float] | None = None
     output: str | None = None
     order: Mapping[str, object] = field(default_factory=dict[str, object])
     session: str = ""
@@ -139,6 +140,12 @@ class Report:
         gap = self.peak_bytes.after - self.peak_bytes.lower_bound
         covers = ", ".join(cast("list[str]", self.proof.get("covers", [])))
         with_ = f" (with {covers})" if covers else ""
+        if self.recomputation is not None:
+            again = self.recomputation
+            return (
+                f"{again['runs']} runs of ops are repeated to meet the budget, for "
+                f"{again['cost_percent']:.1f} % more estimated time"
+            )
         if self.status == "optimal":
             return f"optimal: no order of these ops needs less{with_}"
         if not gap and "workspace" not in covers:

@@ -90,7 +90,8 @@ def build_report(
             "total": round(time.perf_counter() - started, 3),
         },
         budget_bytes=settings.budget_bytes,
-        budget=_budget(settings.budget_bytes, needed),
+        budget=_budget(settings.budget_bytes, needed, planned.floor_bytes),
+        recomputation=_recomputation(planned),
         output=str(output) if output is not None else None,
         order={
             "method": certificate.method if certificate else "source",
@@ -132,13 +133,27 @@ def _peak_ops(timeline: Timeline) -> tuple[PeakOp, ...]:
     return tuple(found)
 
 
-def _budget(available: int | None, needed: int) -> dict[str, int] | None:
-    """Needed, available, excess (negative is room to spare), and the budget that would do."""
+def _budget(available: int | None, needed: int, floor: int | None) -> dict[str, int] | None:
+    """Needed, available, excess (negative is room to spare), and the budget that would do.
+
+    Where recomputation was tried, `floor` is what no sequence can undercut.
+    """
     if available is None:
         return None
-    return {
+    found = {
         "needed": needed,
         "available": available,
         "excess": needed - available,
         "fits_at": needed,
     }
+    return found if floor is None else {**found, "floor": floor}
+
+
+def _recomputation(planned: Planned) -> dict[str, float] | None:
+    """How many runs are repeats, and what they cost, in percent of running every op once."""
+    repeats = len(planned.order) - len(planned.prepared.graph)
+    if repeats <= 0:
+        return None
+    once = sum(op_costs(planned.prepared.graph))
+    again = sum(map(op_cost, planned.order)) - once
+    return {"runs": repeats, "cost_percent": round(100 * again / max(once, 1), 3)}

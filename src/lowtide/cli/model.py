@@ -236,9 +236,15 @@ def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | 
         f"the budget of {available:,} bytes is not met: the best plan needs {needed:,}, "
         f"{report.budget['excess']:,} too many"
     )
-    if report.peak_bytes.lower_bound > available:
+    least = report.budget.get("floor", report.peak_bytes.lower_bound)
+    if least > available:
+        what = (
+            "every order, with ops computed again too,"
+            if "floor" in report.budget
+            else "every order"
+        )
         return BudgetInfeasibleError(
-            f"{text}, and every order needs at least {report.peak_bytes.lower_bound:,} (proven): "
+            f"{text}, and {what} needs at least {least:,} (proven): "
             f"raise --budget to {report.budget['fits_at']:,}"
         )
     if report.proof["scope"] == "order+layout":

@@ -49,6 +49,11 @@ class PreparedOnnx(Prepared):
         """The packages that the result depends on."""
         return ("onnx", "onnx-ir", "onnxruntime", "ortools")
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an op may run again: not where sessions merge equal nodes, as basic ones do."""
+        return not self.settings.portable
+
     def stage(self, planned: Planned, destination: Path, folder: Path) -> StagedOnnx:
         """The model in the planned order."""
         return StagedOnnx(self.model, planned, destination, folder)

@@ -13,6 +13,7 @@ from lowtide.backends.onnx.dependence import node_key
 from lowtide.backends.onnx.emit import emit
 from lowtide.backends.onnx.measure import examine
 from lowtide.backends.onnx.portable import portable
+from lowtide.backends.onnx.repeat import repeated
 from lowtide.backends.onnx.stamp import Stamp
 from lowtide.emission import Outcome, Staged
 
@@ -47,6 +48,8 @@ class StagedOnnx(Staged):
         self._order: Sequence[onnx_ir.Node] = [
             cast("onnx_ir.Node", op.source) for op in planned.order
         ]
+        if len(planned.order) > len(planned.prepared.graph):
+            self._model, self._order = repeated(model, self._order)
         self._keys = tuple(map(node_key, self._order))
         if planned.prepared.settings.portable:
             held = portable(self._model, self._order)
