@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import onnxruntime as ort
 
-    from lowtide.backends.onnx.meter import Event, Meter
+    from lowtide.backends.meter import Event, Meter
     from lowtide.ir.op import Attribute
 
 __all__ = ["Case", "Probe", "predict", "probe", "query_of"]

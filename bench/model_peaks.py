@@ -21,7 +21,7 @@ import onnx
 import onnx_ir
 
 from lowtide import child
-from lowtide.backends.onnx import meter
+from lowtide.backends import meter
 from lowtide.frontends.onnx import import_graph, optimized_by_ort, read
 from lowtide.ir import Accounting, simulate
 

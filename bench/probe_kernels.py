@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
 from lowtide import child
-from lowtide.backends.onnx import meter
+from lowtide.backends import meter
 from lowtide.bench.kernel_cases import cases, standard_cases
 from lowtide.bench.kernel_probe import predict, probe
 from lowtide.frontends.onnx.ort_kernels import KERNELS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from lowtide import child
-from lowtide.backends.onnx import meter
+from lowtide.backends import meter
 from lowtide.backends.onnx.verify import Verification, ask, interpret
 from lowtide.errors import LowtideError
 

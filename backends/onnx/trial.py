@@ -129,7 +129,7 @@ def latencies(request: _Request) -> dict[str, object]:
 
 def peaks(request: _Request) -> dict[str, object]:
     """Bytes that the first and second run allocate above what was live before, all and tensors."""
-    from lowtide.backends.onnx.meter import Meter
+    from lowtide.backends.meter import Meter
 
     meter = Meter()
     reply: dict[str, object] = {}

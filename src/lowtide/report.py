@@ -111,6 +111,7 @@ class Report:
         console.print(table)
         console.print(f"order: {escape(self._verdict())}")
         self._render_measured(console)
+        self._render_litert(console)
         if self.verification.get("numerics") != "skipped":
             console.print(
                 f"verified: outputs {self.verification['numerics']}, "
@@ -185,6 +186,16 @@ class Report:
                 f"trade: {100 * (after / stock - 1):.0f} % slower than the stock session, "
                 f"for the memory above"
             )
+
+    def _render_litert(self, console: Console) -> None:
+        """What the same model allocates on a desktop."""
+        for key, how in (("litert", "LiteRT on a desktop"), ("litert_xnnpack", "with XNNPACK")):
+            before, after = (self.measured.get(f"{key}_{which}") for which in ("before", "after"))
+            if isinstance(before, int) and isinstance(after, int):
+                console.print(
+                    f"{how}: allocates {format_bytes(before)} for the file as it was, "
+                    f"{format_bytes(after)} for the result"
+                )
 
     def _render_detail(self, console: Console) -> None:
         for peak in (self.peak_ops_before or self.peak_ops)[:2]:

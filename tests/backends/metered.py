@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lowtide.backends.onnx.meter import Meter
+from lowtide.backends.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from lowtide.backends.onnx import meter
+from lowtide.backends import meter
 from lowtide.backends.onnx.case import Case
 from lowtide.backends.onnx.emit import emit
 from lowtide.backends.onnx.measure import Measurement, examine, measure

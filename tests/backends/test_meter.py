@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from lowtide import child
-from lowtide.backends.onnx import meter
+from lowtide.backends import meter
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lowtide.backends.onnx import meter
+from lowtide.backends import meter
 from lowtide.bench.model_peaks import light_models, peak_of, peaks_of
 from lowtide.bench.probe_kernels import Row, rows
 from lowtide.frontends.onnx.ort_kernels import KERNELS

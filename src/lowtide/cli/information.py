@@ -66,7 +66,7 @@ def doctor() -> None:
         line("native core", str(_native.__doc__).strip().splitlines()[0])
     except ImportError as error:
         line("native core", f"cannot be loaded: {error}", ok=False)
-    from lowtide.backends.onnx.meter import library
+    from lowtide.backends.meter import library
 
     meter = library()
     line("meter", "built" if meter else "not on this system: peaks are predicted, not measured")

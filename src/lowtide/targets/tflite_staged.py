@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lowtide.backends.tflite import emit, write
+from lowtide.backends.tflite.litert import litert_bytes
 from lowtide.backends.tflite.tflm import (
     METADATA,
     Kernels,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from lowtide.backends.c import Arena
     from lowtide.backends.tflite.tflm import TflmVerification
+    from lowtide.frontends.tflite import TfliteSource
     from lowtide.planning import Planned
     from lowtide.targets.tflite import PreparedTflite
 
@@ -102,12 +104,20 @@ class StagedTflite(Staged):
         self._required = done.after.required_bytes
         return Outcome(
             {"numerics": "identical", "max_abs_error": 0.0, "order": "executed"},
-            _measured(done),
+            {**_measured(done), **self._in_litert_bytes(result)},
             _SESSION,
             time.perf_counter() - started,
             is_worse=done.after.required_bytes > done.before.required_bytes,
             needed_bytes=done.after.required_bytes,
         )
+
+    def _in_litert_bytes(self, result: TfliteSource) -> dict[str, object]:
+        """What LiteRT on a desktop allocates for the original and the result, both ways."""
+        return {
+            f"{name}_{which}": litert_bytes(source, xnnpack=name.endswith("xnnpack"))
+            for name in ("litert", "litert_xnnpack")
+            for which, source in (("before", self._prepared.file), ("after", result))
+        }
 
     def _in_litert(self, result: bytes | memoryview, started: float) -> Outcome:
         prepared = self._prepared
@@ -126,7 +136,13 @@ class StagedTflite(Staged):
         else:
             if difference is not None:
                 raise VerificationError(f"in LiteRT {difference}: nothing was written")
-        return Outcome(verification, {}, _LITERT, time.perf_counter() - started, notes)
+        return Outcome(
+            verification,
+            self._in_litert_bytes(read(result)),
+            _LITERT,
+            time.perf_counter() - started,
+            notes,
+        )
 
 
 def _measured(done: TflmVerification) -> dict[str, object]:
@@ -143,7 +159,7 @@ def _measured(done: TflmVerification) -> dict[str, object]:
         "tail_after": done.after.tail_bytes,
         "initialisation_after": done.after.initialisation_bytes,
         "categories": dict(done.after.categories),
-        "litert": done.litert,
+        "litert_identical": done.litert,
         "executions": done.executions,
         "latency_before": None,
         "latency_stock": None,
