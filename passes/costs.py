@@ -2,8 +2,7 @@
 
     cost = overhead + max(flops / throughput, bytes read and written / bandwidth)
 
-in whole nanoseconds of a machine of 2026 with one core busy. Only ratios matter: they decide what is
-cheap to compute again.
+in whole nanoseconds of one core. Only ratios matter: they decide what is cheap to compute again.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lowtide.solvers.remat.problem import OrderScope, RematProblem
 from lowtide.solvers.remat.registry import get_remat_solver
 
 from lowtide.errors import LowtideError
@@ -14,13 +13,13 @@ from lowtide.passes.costs import op_costs
 from lowtide.passes.lower import lower
 from lowtide.passes.plan import Certificate
 from lowtide.solvers.joint import pack_order
+from lowtide.solvers.remat.problem import OrderScope, RematProblem
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
-    from lowtide.solvers.remat.solution import RematSolution
-
     from lowtide.ir import Graph, Op
     from lowtide.passes.state import State
+    from lowtide.solvers.remat.solution import RematSolution
 
 __all__ = ["Rematerialize", "remat_problem"]
 

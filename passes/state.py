@@ -19,8 +19,8 @@ class State:
     """A graph, how its memory is counted, and the plan so far.
 
     Attributes:
-        graph: passes may rewrite it; its own order stays the source order. Once ops are repeated, it
-            has an op for every step of the sequence, in that order.
+        graph: passes may rewrite it; its own order stays the source order. Once ops are repeated,
+            it has an op for every step of the sequence, in that order.
         accounting: see `Accounting`.
         plan: what the passes have decided.
         seed: for everything random.

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
+from lowtide.passes.costs import op_cost, op_costs
 from lowtide.report import Figures, Live, PeakOp, Report
 
 if TYPE_CHECKING:
