@@ -1,0 +1,42 @@
+"""TensorFlow Lite Micro: its memory model, offline plans for it, and execution in it.
+
+    scratch = measure_scratch(source)                          what the kernels ask for, executed
+    annotate(graph, source.model, scratch)                     ... then schedule under ACCOUNTING
+    plan = plan_offsets(source.model, scratch=scratch.sizes, order=order)
+    data = emit(source, order, metadata=plan.metadata)
+    done = verify_in_tflm(source, read(data), predicted_head_bytes=plan.head_bytes)
+"""
+
+from lowtide.backends.tflite.tflm.check import CheckedPlan, check_offsets, check_plan
+from lowtide.backends.tflite.tflm.graph import ACCOUNTING, annotate
+from lowtide.backends.tflite.tflm.in_place import Kernels
+from lowtide.backends.tflite.tflm.metadata import METADATA, encode_offsets, stored_offsets
+from lowtide.backends.tflite.tflm.plan import OfflinePlan, greedy_head, plan_offsets
+from lowtide.backends.tflite.tflm.scratch import KernelScratch, measure_scratch
+from lowtide.backends.tflite.tflm.verify import (
+    TflmMeasurement,
+    TflmVerification,
+    measure,
+    verify_in_tflm,
+)
+
+__all__ = [
+    "ACCOUNTING",
+    "METADATA",
+    "CheckedPlan",
+    "KernelScratch",
+    "Kernels",
+    "OfflinePlan",
+    "TflmMeasurement",
+    "TflmVerification",
+    "annotate",
+    "check_offsets",
+    "check_plan",
+    "encode_offsets",
+    "greedy_head",
+    "measure",
+    "measure_scratch",
+    "plan_offsets",
+    "stored_offsets",
+    "verify_in_tflm",
+]

@@ -1,0 +1,199 @@
+"""When each buffer of a model is alive under TensorFlow Lite Micro.
+
+    scope   0      1      2      3          one scope for the caller, then one per operator; an
+           inputs  op 0   op 1   op 2       operator that calls subgraphs is followed by one scope
+             |─────────────|                per call and the scopes of the callee's operators
+                   |──────────────|  outputs stay to the end of their subgraph
+
+What lives in the arena: every tensor without data in the file that is no variable and not empty,
+used or not, and the scratch buffers that kernels ask for. Variables, tensor structures and the
+kernels' own data are in the persistent tail. Source: AllocationInfoBuilder in
+tensorflow/lite/micro/micro_allocation_info.cc; `trace` reads the same from the real interpreter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lowtide.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lowtide.frontends.tflite import TfliteModel
+
+__all__ = ["ALIGNMENT", "NOT_IN_ARENA", "ArenaBuffer", "Scratch", "arena_buffers", "scopes_of"]
+
+ALIGNMENT = 16  # MicroArenaBufferAlignment()
+NOT_IN_ARENA = -1
+_MAX_SCOPES = 1_000_000
+
+# Bytes of each scratch buffer by (subgraph, operator), in the order in which the kernel asks.
+Scratch = dict[tuple[int, int], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaBuffer:
+    """One buffer, as TFLM hands it to its memory planner.
+
+    Attributes:
+        subgraph: whose it is.
+        tensor: the tensor's index in the subgraph; -1 for scratch.
+        operator: the operator (in the file's numbering) that asked for it; -1 for a tensor.
+        nbytes: its size, rounded up to 16.
+        first: the scope in which it is created; -1 for a tensor that nothing uses.
+        last: the last scope in which it is used, inclusive.
+    """
+
+    subgraph: int
+    tensor: int
+    operator: int
+    nbytes: int
+    first: int
+    last: int
+
+    @property
+    def is_scratch(self) -> bool:
+        """It is a kernel's scratch, which TFLM places by itself."""
+        return self.tensor < 0
+
+
+class _Span:
+    __slots__ = ("first", "last", "least")
+
+    def __init__(self) -> None:
+        self.first = self.last = -1
+        self.least: int | None = None
+
+    def create(self, scope: int) -> None:
+        self.first = self.last = scope
+
+    def use(self, scope: int) -> None:
+        self.last = scope
+
+    def end_call(self) -> None:
+        if self.first >= 0:
+            self.least = self.first if self.least is None else min(self.least, self.first)
+
+
+def arena_buffers(
+    model: TfliteModel,
+    scratch: Mapping[tuple[int, int], Sequence[int]],
+    orders: Mapping[int, Sequence[int]] | None = None,
+    *,
+    whole: bool = False,
+) -> tuple[ArenaBuffer, ...]:
+    """The buffers in the order in which TFLM adds them to its planner: tensors, then scratch.
+
+    Args:
+        model: a checked model.
+        scratch: the bytes of every kernel's scratch buffers, by (subgraph, operator).
+        orders: a new order of operators for some subgraphs, by operator index; else the file's.
+        whole: where a subgraph is called several times, its buffers live from the first call to
+            the last one. TFLM itself lets them live in the last call only, so that its own planner
+            may put other buffers over them: a plan must not rely on that.
+
+    Raises:
+        ModelError: subgraphs call each other in a circle, or millions of times.
+    """
+    walk = _Walk(model, scratch, orders or {})
+    walk.subgraph(0)
+    found: list[ArenaBuffer] = []
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            if tensor.constant and _has_bytes(model, tensor.buffer):
+                continue
+            if tensor.variable or tensor.nbytes == 0:
+                continue
+            span = walk.tensors[subgraph.index][tensor.index]
+            found.append(
+                _buffer(subgraph.index, tensor.index, -1, tensor.nbytes, span, whole=whole)
+            )
+    for subgraph in model.subgraphs:
+        for operator in walk.order(subgraph.index):
+            sizes = scratch.get((subgraph.index, operator), ())
+            for number, nbytes in enumerate(sizes):
+                span = walk.scratch[subgraph.index, operator][number]
+                found.append(_buffer(subgraph.index, -1, operator, nbytes, span, whole=whole))
+    return tuple(found)
+
+
+def scopes_of(
+    model: TfliteModel, orders: Mapping[int, Sequence[int]] | None = None
+) -> dict[int, tuple[int, int]]:
+    """The first and the last scope of every operator of the main subgraph.
+
+    Raises:
+        ModelError: as `arena_buffers`.
+    """
+    walk = _Walk(model, {}, orders or {})
+    walk.subgraph(0)
+    return walk.scopes
+
+
+def _has_bytes(model: TfliteModel, buffer: int) -> bool:
+    held = model.buffers[buffer]
+    return held.outside or held.stop > held.start
+
+
+def _buffer(
+    subgraph: int, tensor: int, operator: int, nbytes: int, span: _Span, *, whole: bool
+) -> ArenaBuffer:
+    size = -(-nbytes // ALIGNMENT) * ALIGNMENT
+    first = span.least if whole and span.least is not None else span.first
+    return ArenaBuffer(subgraph, tensor, operator, size, first, span.last)
+
+
+class _Walk:
+    """The lifetimes, marked in TFLM's order."""
+
+    def __init__(
+        self,
+        model: TfliteModel,
+        scratch: Mapping[tuple[int, int], Sequence[int]],
+        orders: Mapping[int, Sequence[int]],
+    ) -> None:
+        self.model = model
+        self.orders = orders
+        self.tensors = [[_Span() for _ in s.tensors] for s in model.subgraphs]
+        self.scratch = {key: [_Span() for _ in sizes] for key, sizes in scratch.items()}
+        self.scopes: dict[int, tuple[int, int]] = {}
+        self.scope = 0
+        self.active: list[int] = []
+
+    def order(self, subgraph: int) -> Sequence[int]:
+        return self.orders.get(subgraph, range(len(self.model.subgraphs[subgraph].operators)))
+
+    def subgraph(self, number: int) -> None:
+        if number in self.active:
+            raise ModelError(f"subgraph {number} calls itself: TFLite Micro cannot run that")
+        self.active.append(number)
+        subgraph, spans = self.model.subgraphs[number], self.tensors[number]
+        for tensor in (*subgraph.inputs, *subgraph.outputs):
+            spans[tensor].create(self.scope)
+        for index in self.order(number):
+            self.scope += 1
+            if self.scope > _MAX_SCOPES:
+                raise ModelError(f"subgraphs call one another over {_MAX_SCOPES} times")
+            start = self.scope
+            operator = subgraph.operators[index]
+            outputs = [t for t in operator.outputs if t >= 0]
+            for tensor in outputs:
+                spans[tensor].create(self.scope)
+            for called in operator.calls:
+                self.scope += 1
+                self.subgraph(called)
+            for tensor in (*operator.inputs, *outputs):
+                if tensor >= 0:
+                    spans[tensor].use(self.scope)
+            for span in self.scratch.get((number, index), ()):
+                span.create(start)
+                span.use(self.scope)
+            if number == 0:
+                self.scopes[index] = (start, self.scope)
+        for tensor in subgraph.outputs:
+            spans[tensor].use(self.scope)
+        for span in (*spans, *(x for k in self.order(number) for x in self.scratch.get((number, k), ()))):
+            span.end_call()
+        self.active.pop()
