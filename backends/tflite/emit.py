@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from lowtide.flatbuffer import Table
     from lowtide.frontends.tflite import TfliteSource, TfliteSubgraph
 
-__all__ = ["emit", "write"]
+__all__ = ["PLAN", "emit", "write"]
+
+PLAN = "OfflineMemoryAllocation"  # read by TFLM: [1, 0, tensors, offset...], -1 for unplanned
 
 
 def emit(
@@ -47,7 +49,8 @@ def emit(
         metadata: named buffers to replace or to add.
 
     Raises:
-        PlanError: not a permutation of the operators, or one comes before what it depends on.
+        PlanError: not a permutation of the operators, or one comes before what it depends on; or
+            the file has an offline memory plan, which is for its old order, and no new one came.
         ModelError: the file cannot hold it (objects share bytes; too long; unknown root fields).
         InputError: there is no such subgraph, or a metadata name that is not the caller's.
     """
@@ -133,6 +136,7 @@ def _emission(
     patches: dict[int, bytes] = {}
     named = dict(metadata)
     if list(order) != list(range(len(order))):
+        _check_plan(source, metadata)
         patches.update(_permuted(source, subgraph, order))
         if subgraph.control:
             edges = [s.control for s in subgraphs]
@@ -170,6 +174,19 @@ def _check_order(subgraph: TfliteSubgraph, order: Sequence[int]) -> None:
                     f"operator {operator} ({operators[operator].kind}) is ordered before operator "
                     f"{needed} ({operators[needed].kind}), on which it depends"
                 )
+
+
+def _check_plan(source: TfliteSource, metadata: Mapping[str, bytes]) -> None:
+    """An offline memory plan is for one order: another one would overwrite live tensors."""
+    plan = source.metadata(PLAN)
+    if plan is None or PLAN in metadata:
+        return
+    offsets = struct.unpack_from(f"<{len(plan) // 4}i", plan)[3:]
+    if any(offset != -1 for offset in offsets):
+        raise PlanError(
+            f"the model has an offline memory plan (metadata `{PLAN}`) for its present order: "
+            f"give one for the new order, or one with all offsets -1"
+        )
 
 
 def _permuted(
@@ -245,14 +262,18 @@ def _mismatches(old: Table, new: Table, emission: _Emission) -> Iterator[str]:
             yield from _same_outside(buffer, buffers[index], "", f"Model.buffers[{index}]")
     entries = new.tables("metadata")
     for index, entry in enumerate(old.tables("metadata")):
-        ignored = (entry.text("name") or "") in emission.metadata
+        ignored = _name(entry) in {name.encode() for name in emission.metadata}
         yield from _same(
             entry, entries[index], {"Metadata.buffer"} if ignored else (), "Model.metadata"
         )
     for name, wanted in emission.metadata.items():
-        held = [buffers[e.integer("buffer")] for e in entries if e.text("name") == name]
+        held = [buffers[e.integer("buffer")] for e in entries if _name(e) == name.encode()]
         if not held or any(bytes(b.raw("data") or b"") != wanted for b in held):
             yield f"metadata {name!r} was not stored"
+
+
+def _name(metadata: Table) -> bytes:
+    return bytes(metadata.encoded("name") or b"")
 
 
 def _same(old: Table, new: Table, ignore: Collection[str], path: str) -> Iterator[str]:

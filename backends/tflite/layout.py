@@ -98,14 +98,14 @@ class _Edit:
         self, root: Table, metadata: Mapping[str, bytes], tensors_use: frozenset[int]
     ) -> None:
         self.root = root
-        self.buffers: list[int | bytes] = [t.position for t in root.tables("buffers")]
+        self.buffers: list[int | bytes | None] = [t.position for t in root.tables("buffers")]
         self.entries: list[int | tuple[bytes, int]] = []
         self.replaced: set[int] = set()
         old = root.tables("metadata")
         self.entries += [t.position for t in old]
         if not self.buffers:
-            self.buffers.append(b"")  # number 0 means no buffer
-        names = [t.encoded("name") or b"" for t in old]
+            self.buffers.append(None)  # number 0 means no buffer
+        names = [bytes(t.encoded("name") or b"") for t in old]
         users = Counter(t.integer("buffer") for t in old)
         users.update(root.integers("metadata_buffer"))
         for key, data in metadata.items():
@@ -165,8 +165,12 @@ class _Edit:
         return bytes(out)
 
 
-def _add_buffer(out: bytearray, data: bytes) -> int:
-    """Append a `Buffer` with that data; where its table is."""
+def _add_buffer(out: bytearray, data: bytes | None) -> int:
+    """Append a `Buffer`, with data or without; where its table is."""
+    if data is None:
+        out += bytes(-len(out) % 4)
+        out += struct.pack("<HHi", 4, 4, 4)
+        return len(out) - 4
     out += bytes(-len(out) % 4) + bytes(2)  # the table, 6 bytes on, is aligned to 4
     vtable = len(out)
     out += struct.pack("<HHH", 6, 8, 4)

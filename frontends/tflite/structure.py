@@ -36,7 +36,6 @@ __all__ = ["check_model"]
 
 _SCHEMA_VERSION = 3
 _MAX_RANK = 32  # above any kernel's
-_MAX_NAME = 4096
 _MAX_REFERENCES = 2_000_000  # tensor indices of all operators and subgraphs together
 _HANDLES = (13, 14)  # RESOURCE, VARIANT: what they refer to lives outside the tensor
 # Tensors of TFLM's compressed models hold indices into a codebook: their sizes are their own.
@@ -97,7 +96,7 @@ class _Check:
             done[i] = self._subgraph(i, tables[i], operators[i], buffers, control[i], done)
         subgraphs = tuple(done[i] for i in range(len(tables)))
         self._signatures(subgraphs)
-        description = (self.root.text("description") or "")[:_MAX_NAME]
+        description = self.root.text("description") or ""
         return TfliteModel(description, subgraphs, buffers, metadata, self.root)
 
     # ---------------------------------------------------------------- the model's own lists
@@ -117,7 +116,7 @@ class _Check:
         return TfliteBuffer(place + 4, place + 4 + table.count("data"), False, True, table)
 
     def _metadata(self, table: Table, buffers: int) -> TfliteMetadata:
-        name = (table.text("name") or "")[:_MAX_NAME]
+        name = table.text("name") or ""
         index = table.integer("buffer")
         _in_range(index, buffers, f"metadata {name!r}", "buffer")
         return TfliteMetadata(name, index)
@@ -142,7 +141,7 @@ class _Check:
         name = table.text("custom_code")
         if not name:
             raise ModelError(f"operator code {index} is a custom operator without a name")
-        return _Code(CUSTOM, name[:_MAX_NAME], version)
+        return _Code(CUSTOM, name, version)
 
     def _control(
         self, metadata: Sequence[TfliteMetadata], buffers: Sequence[TfliteBuffer], subgraphs: int
@@ -279,7 +278,7 @@ class _Check:
         }
         return TfliteSubgraph(
             index,
-            (table.text("name") or "")[:_MAX_NAME],
+            table.text("name") or "",
             tensors,
             operators,
             inputs,
@@ -293,7 +292,7 @@ class _Check:
     def _tensor(
         self, where: str, index: int, table: Table, buffers: Sequence[TfliteBuffer], *, made: bool
     ) -> TfliteTensor:
-        name = (table.text("name") or "")[:_MAX_NAME]
+        name = table.text("name") or ""
         where = f"{where} ({name!r})" if name else where
         number = table.integer("type")
         if not 0 <= number < len(ELEMENT_TYPES):
@@ -396,11 +395,16 @@ def _check_order(
             if tensor < 0 or sourced(tensor):
                 continue
             maker = producer.get(tensor)
-            if maker is None or maker.index >= op.index:
-                made = "is never made" if maker is None else f"is made by operator {maker.index}"
+            if maker is None:
                 raise ModelError(
-                    f"{where}: operator {op.index} ({op.kind}) reads tensor {tensor}, which {made}:"
-                    f" the operators are not in an execution order, or form a cycle"
+                    f"{where}: operator {op.index} ({op.kind}) reads tensor {tensor}, which is no "
+                    f"input, has no data, and is never made"
+                )
+            if maker.index >= op.index:
+                raise ModelError(
+                    f"{where}: operator {op.index} ({op.kind}) reads tensor {tensor}, which "
+                    f"operator {maker.index} makes: the operators form a cycle, or are not in an "
+                    f"execution order"
                 )
     for tensor in outputs:
         if tensor not in producer and not sourced(tensor):
