@@ -112,6 +112,10 @@ def small_uint8() -> bytes:
         entry = schema.TensorT()
         entry.shape, entry.type = shape, getattr(schema.TensorType, kind)
         entry.name = f"t{len(graph.tensors)}"
+        entry.quantization = schema.QuantizationParametersT()
+        scale = 0.005 if kind == "INT32" else 0.1 if size else 0.05
+        entry.quantization.scale = [scale]
+        entry.quantization.zeroPoint = [0 if kind == "INT32" else 128]
         if size:
             entry.buffer = len(model.buffers)
             model.buffers.append(schema.BufferT())
@@ -148,6 +152,8 @@ def small_uint8() -> bytes:
     softmax = schema.SoftmaxOptionsT()
     softmax.beta = 1.0
     result = add("SOFTMAX", [scores], [1, 2], softmax, 9)
+    graph.tensors[result].quantization.scale = [1 / 256]
+    graph.tensors[result].quantization.zeroPoint = [0]
     graph.inputs, graph.outputs = [image], [result]
     model.subgraphs = [graph]
     builder: Any = flatbuffers.Builder(1024)
