@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -25,10 +27,8 @@ from lowtide.bench.tflite_builder import (
     stateful,
 )
 from lowtide.errors import InputError, ModelError, PlanError
-from lowtide.flatbuffer import verify
 from lowtide.frontends.tflite import TfliteSource, TfliteSubgraph, import_graph, read
 from lowtide.frontends.tflite.control import CONTROL, parse_control
-from lowtide.frontends.tflite.schema import tflite_schema
 from tests.tflite_objects import agree, everything, members
 
 LITERT: Any = litert_schema()
@@ -314,6 +314,16 @@ def test_data_beyond_the_flatbuffer_moves_along() -> None:
     assert np.frombuffer(replaced.buffer(1), np.float32).tolist() == [3, 4]
 
 
+def test_an_archive_behind_the_model_stays_readable() -> None:
+    """Metadata writers append files (labels) as a zip archive."""
+    archive = io.BytesIO(quantized(1))
+    with zipfile.ZipFile(archive, "a") as writer:
+        writer.writestr("labels.txt", "cat")
+    result = emit(read(archive.getvalue()), [2, 3, 0, 1, 4, 5, 6], metadata={PLAN: b"1234"})
+    with zipfile.ZipFile(io.BytesIO(result)) as reader:
+        assert reader.read("labels.txt") == b"cat"
+
+
 def test_a_mapped_file_is_written_and_checked_without_being_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,11 +506,3 @@ def test_files_are_protected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         write(source, range(7), tmp_path, force=True)
     assert path.read_bytes() == quantized(1)
-
-
-def test_ranges_name_what_is_reached() -> None:
-    data = memoryview(quantized(1))
-    ranges = verify(data, tflite_schema(), ranges=True).ranges
-    kinds = {r.what for r in ranges}
-    assert {"Model", "SubGraph", "Tensor", "Operator", "vtable", "vector"} <= kinds
-    assert all(0 <= r.start < r.stop <= len(data) for r in ranges)
