@@ -22,6 +22,7 @@ from lowtide.bench.tflite_builder import (
     TfliteBuilder,
     branching,
     litert_schema,
+    outside,
     pack,
     quantized,
     stateful,
@@ -266,39 +267,8 @@ def test_a_root_of_the_future_keeps_its_order_but_takes_no_metadata() -> None:
 # -------------------------------------------------------------------- data beyond the flatbuffer
 
 
-def large() -> bytes:
-    """A model in which a constant, metadata and an operator's options lie behind the flatbuffer."""
-
-    def build(weights: int, text: int, options: int) -> bytes:
-        maker = TfliteBuilder()
-        x, y, z = (maker.tensor(n, [2]) for n in "xyz")
-        w = maker.tensor("w", [2])
-        maker.model.subgraphs[0].tensors[w].buffer = maker.buffer(b"")
-        maker.op("ADD", [x, w], [y], "AddOptions")
-        maker.op("CUSTOM", [x], [z], custom="Opaque")
-        maker.inputs(x)
-        maker.outputs(y, z)
-        maker.metadata("outside", b"")
-        for index, (offset, size) in enumerate(((weights, 8), (text, 5)), 1):
-            buffer = maker.model.buffers[index]
-            buffer.data, buffer.offset, buffer.size = None, offset, size
-        custom = maker.model.subgraphs[0].operators[1]
-        custom.largeCustomOptionsOffset, custom.largeCustomOptionsSize = options, 3
-        return maker.data()
-
-    size = len(build(1 << 40, 1 << 40, 1 << 40))
-    start = size + -size % 64
-    data = build(start, start + 64, start + 128)
-    assert len(data) == size
-    tail = bytearray(bytes(start - size) + bytes(192))
-    tail[start - size : start - size + 8] = np.array([3, 4], np.float32).tobytes()
-    tail[start - size + 64 : start - size + 69] = b"hello"
-    tail[start - size + 128 : start - size + 131] = b"opt"
-    return data + bytes(tail)
-
-
 def test_data_beyond_the_flatbuffer_moves_along() -> None:
-    source = read(large())
+    source = read(outside())
     assert source.model.buffers[1].outside
     result = emit(source, [1, 0], metadata={PLAN: b"12345678"})
     again = read(result)
@@ -309,9 +279,20 @@ def test_data_beyond_the_flatbuffer_moves_along() -> None:
     assert result[place : place + 3] == b"opt"
     assert again.model.buffers[1].start % 64 == 0
     assert emit(source, [0, 1]) == bytes(source.data)
-    replaced = read(emit(source, [0, 1], metadata={"outside": b"new"}))
+    replaced = read(emit(again, [0, 1], metadata={"outside": b"new", PLAN: b"12345678"}))
     assert bytes(replaced.metadata("outside") or b"") == b"new"
     assert np.frombuffer(replaced.buffer(1), np.float32).tolist() == [3, 4]
+
+
+def test_data_outside_that_lies_inside_is_refused() -> None:
+    """A buffer's absolute position points at the place where that position is stored."""
+    data = bytearray(outside())
+    table = read(bytes(data)).model.buffers[1].table
+    struct.pack_into("<Q", data, table.place("offset"), table.place("offset"))
+    source = read(bytes(data))
+    with pytest.raises(ModelError, match="lie over one another"):
+        emit(source, [0, 1], metadata={PLAN: b""})
+    assert emit(source, [0, 1]) == bytes(data)
 
 
 def test_an_archive_behind_the_model_stays_readable() -> None:
@@ -329,7 +310,7 @@ def test_a_mapped_file_is_written_and_checked_without_being_held(
 ) -> None:
     monkeypatch.setattr("lowtide.frontends.tflite.source._MAPPED_BYTES", 0)
     path = tmp_path / "large.tflite"
-    path.write_bytes(large())
+    path.write_bytes(outside())
     source = read(path)
     assert bytes(source.data) == path.read_bytes()
     made = write(source, [1, 0], tmp_path / "made.tflite", metadata={PLAN: b"1234"})
@@ -439,7 +420,7 @@ def test_an_operator_list_that_two_subgraphs_share_is_refused() -> None:
     for table in tables:
         struct.pack_into("<I", data, table.place("operators"), target - table.place("operators"))
     source = read(bytes(data))
-    with pytest.raises(ModelError, match="shares its bytes"):
+    with pytest.raises(ModelError, match="share bytes with other objects"):
         emit(source, [1, 0])
     assert emit(source, [0, 1]) == bytes(data)
 
