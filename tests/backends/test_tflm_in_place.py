@@ -183,9 +183,7 @@ def convolution(*, shared: bool) -> bytes:
     operand = main.tensor((1, 6, 6, 4))
     result = main.convolution(operand, 4, seed=5)
     main.subgraph.inputs, main.subgraph.outputs = [operand], [result]
-    model.metadata(
-        "OfflineMemoryAllocation", plan_bytes([0, -1, -1, 0 if shared else _FAR])
-    )
+    model.metadata("OfflineMemoryAllocation", plan_bytes([0, -1, -1, 0 if shared else _FAR]))
     return model.finish()
 
 

@@ -105,7 +105,7 @@ def plan_offsets(
     if order is not None and sorted(order) != list(range(len(model.subgraphs[0].operators))):
         raise PlanError("the order is not a permutation of the main subgraph's operators")
     orders = _orders(order)
-    buffers = arena_buffers(model, scratch, orders, whole=True)
+    buffers = arena_buffers(model, scratch, orders)
     _limit(buffers)
     sequence = orders.get(0, range(len(model.subgraphs[0].operators)))
     pairs: list[tuple[int, int]] = []
@@ -114,11 +114,8 @@ def plan_offsets(
     base = [0]
     for subgraph in model.subgraphs:
         base.append(base[-1] + len(subgraph.tensors))
-    places = {
-        (b.subgraph, b.tensor): index for index, b in enumerate(buffers) if not b.is_scratch
-    }
-    marked = arena_buffers(model, scratch, orders)  # as TFLM's planner gets them
-    greedy = place_greedily(marked).height
+    places = {(b.subgraph, b.tensor): index for index, b in enumerate(buffers) if not b.is_scratch}
+    greedy = place_greedily(buffers)
     linked = {places[0, result]: places[0, operand] for result, operand in pairs}
     several = len({b.first for b in buffers if b.is_scratch}) < sum(b.is_scratch for b in buffers)
     best: tuple[int, list[int], dict[int, int]] | None = None
@@ -137,17 +134,18 @@ def plan_offsets(
             if solution.offsets is None:
                 continue
             planned = _planned(buffers, members, solution.offsets)
-            height = place_greedily(marked, planned).height
+            height = place_greedily(buffers, planned).height
             if best is None or height < best[0]:
                 best = (height, planned, links)
             if best[0] <= bounds[-1]:
                 break
         if best is not None and best[0] <= bounds[0]:
             break
-    if best is None or best[0] > greedy:  # the packing did not end: TFLM's own layout, if safe
-        own = place_greedily(buffers)
-        planned = [ONLINE if b.is_scratch else o for b, o in zip(buffers, own.offsets, strict=True)]
-        height = place_greedily(marked, planned).height
+    if best is None or best[0] > greedy.height:  # the packing did not end: TFLM's own layout
+        planned = [
+            ONLINE if b.is_scratch else o for b, o in zip(buffers, greedy.offsets, strict=True)
+        ]
+        height = place_greedily(buffers, planned).height
         if best is None or height < best[0]:
             best = (height, planned, {})
     height, planned, links = best
@@ -171,7 +169,7 @@ def plan_offsets(
         offsets=tuple(offsets),
         head_bytes=height,
         lower_bound_bytes=min([height, *bounds]),
-        greedy_bytes=greedy,
+        greedy_bytes=greedy.height,
         in_place=tuple((result, operand) for _, result, operand in checked.shared),
         metadata={METADATA: encode_offsets(model, offsets)},
     )

@@ -31,9 +31,7 @@ def probe(request: dict[str, object]) -> dict[str, object]:
     schema = _schema()
     data = load(request["model"])
     limit = int(cast("int", request["limit"]))
-    sizes = {
-        (int(s), int(t)): int(n) for s, t, n in cast("list[list[int]]", request["arena"])
-    }
+    sizes = {(int(s), int(t)): int(n) for s, t, n in cast("list[list[int]]", request["arena"])}
     whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     known: dict[bytes, list[int] | None] = {}
     found: list[list[object]] = []
