@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
@@ -50,8 +50,7 @@ def traced(data: bytes) -> list[list[int]]:
     """[size, offset, first, last] of every buffer, from the planner itself."""
     with model_file(data) as path:
         found = trace({"model": str(path), "limit": _LIMIT})["buffers"]
-    assert isinstance(found, list)
-    return found
+    return cast("list[list[int]]", found)
 
 
 def agree(data: bytes, planned: Sequence[int] | None = None, scratch: Scratch | None = None) -> int:
@@ -59,7 +58,8 @@ def agree(data: bytes, planned: Sequence[int] | None = None, scratch: Scratch | 
     source = read(data)
     if scratch is None:
         measured = measure_scratch(source)
-        assert measured.method == "planner" and measured.validated
+        assert measured.method == "planner"
+        assert measured.validated
         scratch = measured.sizes
     buffers = arena_buffers(source.model, scratch)
     real = traced(data)
@@ -115,13 +115,15 @@ def test_a_plan_covers_called_subgraphs() -> None:
     plan = plan_offsets(source.model, scratch={})
     emitted = emit(source, range(len(source.model.subgraphs[0].operators)), metadata=plan.metadata)
     agree(emitted, plan.offsets)
-    assert plan.optimal and plan.head_bytes <= plan.greedy_bytes
+    assert plan.optimal
+    assert plan.head_bytes <= plan.greedy_bytes
 
 
 def test_a_subgraph_that_is_called_twice_lives_from_the_first_call_to_the_last() -> None:
     source = read(call_twice_model())
     spans = {(b.subgraph, b.tensor): (b.first, b.last) for b in arena_buffers(source.model, {})}
-    assert spans[1, 0] == (2, 12) and spans[2, 2] == (7, 15)
+    assert spans[1, 0] == (2, 12)
+    assert spans[2, 2] == (7, 15)
     plan = plan_offsets(source.model, scratch={})
     emitted = emit(source, range(len(source.model.subgraphs[0].operators)), metadata=plan.metadata)
     assert measure_head(emitted, _LIMIT) == plan.head_bytes

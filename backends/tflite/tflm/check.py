@@ -147,7 +147,7 @@ def check_offsets(
 
 
 def _pair(one: ArenaBuffer, other: ArenaBuffer) -> tuple[int, int, int] | None:
-    """(subgraph, result, operand), where one tensor dies in the scope in which the other is made."""
+    """(subgraph, result, operand), if the operand dies in the scope in which the result is made."""
     if one.is_scratch or other.is_scratch or one.nbytes != other.nbytes:
         return None
     older, newer = (one, other) if one.first < other.first else (other, one)

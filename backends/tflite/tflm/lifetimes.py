@@ -8,10 +8,10 @@
 What lives in the arena: every tensor without data in the file that is no variable and not empty,
 used or not, and the scratch buffers that kernels ask for. Variables, tensor structures and the
 kernels' own data are in the persistent tail. Source: AllocationInfoBuilder in
-tensorflow/lite/micro/micro_allocation_info.cc, as the `tflite-micro` package has it in 2026 (`trace`
-reads the same from the running interpreter). Sources of 2022 to 2024 let a tensor live from its
-latest creation, so that a subgraph that is called twice forgets its first call, and outputs that no
-operator makes live from the start; no other file differs.
+tensorflow/lite/micro/micro_allocation_info.cc, as in the package `tflite-micro` (`trace` reads the
+same from the running interpreter). Older sources let a tensor live from its latest creation, so
+that a subgraph that is called twice forgets its first call: a plan under the lifetimes here holds
+for them too.
 """
 
 from __future__ import annotations
