@@ -1,7 +1,10 @@
 """TensorFlow Lite Micro: its memory model, offline plans for it, and execution in it.
 
-    scratch = measure_scratch(source)                          what the kernels ask for, executed
-    annotate(graph, source.model, scratch)                     ... then schedule under ACCOUNTING
+The way through: measure what the kernels ask for; annotate the graph and schedule it under
+`ACCOUNTING`; plan the offsets of that order; emit; verify.
+
+    scratch = measure_scratch(source)
+    annotate(graph, source.model, scratch)
     plan = plan_offsets(source.model, scratch=scratch.sizes, order=order)
     data = emit(source, order, metadata=plan.metadata)
     done = verify_in_tflm(source, read(data), predicted_head_bytes=plan.head_bytes)

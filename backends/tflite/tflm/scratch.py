@@ -106,9 +106,7 @@ def _from_planner(source: TfliteSource, path: Path, timeout_s: float) -> KernelS
         )
     # Scratch carries the scope of its operator; called subgraphs' operators have scopes too.
     operator_at: dict[int, tuple[int, int]] = {}
-    marks = {
-        (s.index, op.index): (1,) for s in source.model.subgraphs for op in s.operators
-    }
+    marks = {(s.index, op.index): (1,) for s in source.model.subgraphs for op in s.operators}
     for buffer in arena_buffers(source.model, marks)[len(tensors) :]:
         operator_at.setdefault(buffer.first, (buffer.subgraph, buffer.operator))
     sizes: dict[tuple[int, int], list[int]] = {}
@@ -118,9 +116,7 @@ def _from_planner(source: TfliteSource, path: Path, timeout_s: float) -> KernelS
 
 
 def _from_probes(source: TfliteSource, path: Path, timeout_s: float) -> KernelScratch:
-    arena = [
-        [b.subgraph, b.tensor, b.nbytes] for b in arena_buffers(source.model, {})
-    ]
+    arena = [[b.subgraph, b.tensor, b.nbytes] for b in arena_buffers(source.model, {})]
     reply = child.run(
         f"{_PACKAGE}.probe:probe",
         {"model": str(path), "limit": ARENA_LIMIT, "arena": arena},
