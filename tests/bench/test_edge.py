@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lowtide.bench import edge
-from lowtide.bench.edge import Row, run, table
+from lowtide.bench.edge import run
 from lowtide.bench.edge_models import NETWORKS
+from lowtide.bench.edge_table import Row, table
 from tests.backends.c.tflite_bytes import tflite_bytes
 from tests.bench.test_edge_models import small_uint8
 
