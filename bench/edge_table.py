@@ -200,9 +200,9 @@ def _means(rows: Sequence[Row]) -> str:
         body.append([name, str(len(members)), *means])
     text = (
         "Geometric means, of the models that TFLite Micro runs. The two sizes of a RandWire seed "
-        "share the wiring of the first stage, where the peak is, as the two of a cell network share "
-        "their cells: equal ratios to the file's order, no independent evidence. SERENITY states "
-        "1.68x (its order, over TFLite's, on its own nine cells); it is quoted, and not what was "
-        "aimed at."
+        "share the wiring of the first stage, where the peak is, as the two of a cell network "
+        "share their cells: equal ratios to the file's order, no independent evidence. SERENITY "
+        "states 1.68x (its order, over TFLite's, on its own nine cells); it is quoted, and not "
+        "what was aimed at."
     )
     return f"{text}\n\n{markdown(header, body)}"
