@@ -1,12 +1,12 @@
 """Plans back to TFLite files that run.
 
-    data = emit(source, order, metadata={"OfflineMemoryAllocation": plan})
-    write(source, order, "model.lowtide.tflite", metadata=...)
+    data = emit(source, order, metadata={PLAN: plan})
+    write(source, order, "model.lowtide.tflite", metadata={PLAN: plan})
 
 The operators are permuted, named metadata is replaced or added, and everything else stays the bytes
 that it was.
 """
 
-from lowtide.backends.tflite.emit import emit, write
+from lowtide.backends.tflite.emit import PLAN, emit, write
 
-__all__ = ["emit", "write"]
+__all__ = ["PLAN", "emit", "write"]

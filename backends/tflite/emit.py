@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from lowtide.flatbuffer import Table
     from lowtide.frontends.tflite import TfliteSource, TfliteSubgraph
 
-__all__ = ["emit", "write"]
+__all__ = ["PLAN", "emit", "write"]
+
+PLAN = "OfflineMemoryAllocation"  # read by TFLM: [1, 0, tensors, offset...], -1 for unplanned
+_REMEDY = ", as no converter writes it: convert the model again"
 
 
 def emit(
@@ -47,7 +50,8 @@ def emit(
         metadata: named buffers to replace or to add.
 
     Raises:
-        PlanError: not a permutation of the operators, or one comes before what it depends on.
+        PlanError: not a permutation of the operators, or one comes before what it depends on; or
+            the file has an offline memory plan, which is for its old order, and no new one came.
         ModelError: the file cannot hold it (objects share bytes; too long; unknown root fields).
         InputError: there is no such subgraph, or a metadata name that is not the caller's.
     """
@@ -133,6 +137,7 @@ def _emission(
     patches: dict[int, bytes] = {}
     named = dict(metadata)
     if list(order) != list(range(len(order))):
+        _check_plan(source, metadata)
         patches.update(_permuted(source, subgraph, order))
         if subgraph.control:
             edges = [s.control for s in subgraphs]
@@ -147,7 +152,7 @@ def _emission(
         source.data,
         front.data,
         front.start,
-        patches,
+        {place: patch for place, patch in patches.items() if place >= front.start},
         number,
         tuple(order),
         named,
@@ -172,6 +177,19 @@ def _check_order(subgraph: TfliteSubgraph, order: Sequence[int]) -> None:
                 )
 
 
+def _check_plan(source: TfliteSource, metadata: Mapping[str, bytes]) -> None:
+    """An offline memory plan is for one order: another one would overwrite live tensors."""
+    plan = source.metadata(PLAN)
+    if plan is None or PLAN in metadata:
+        return
+    offsets = struct.unpack_from(f"<{len(plan) // 4}i", plan)[3:]
+    if any(offset != -1 for offset in offsets):
+        raise PlanError(
+            f"the model has an offline memory plan (metadata `{PLAN}`) for its present order: "
+            f"give one for the new order, or one with all offsets -1"
+        )
+
+
 def _permuted(
     source: TfliteSource, subgraph: TfliteSubgraph, order: Sequence[int]
 ) -> dict[int, bytes]:
@@ -183,8 +201,7 @@ def _permuted(
         shared += found.start < stop and vector < found.stop
     if shared:
         raise ModelError(
-            f"the operator list of subgraph {subgraph.index} shares its bytes with other objects, "
-            f"as no converter writes it: convert the model again"
+            f"the operators of subgraph {subgraph.index} share bytes with other objects{_REMEDY}"
         )
     positions = [subgraph.operators[i].table.position for i in order]
     offsets = [position - vector - 4 - 4 * i for i, position in enumerate(positions)]
@@ -200,6 +217,9 @@ def _shifted(source: TfliteSource, shift: int) -> dict[int, bytes]:
     for table, name in fields:
         if table.integer(name) > 1:  # 0 and 1 are placeholders
             patches[table.place(name)] = struct.pack("<Q", table.integer(name) + shift)
+    places = sorted(patches)
+    if any(after - before < 8 for before, after in itertools.pairwise(places)):
+        raise ModelError(f"tables with positions in the file overlap{_REMEDY}")
     return patches
 
 
@@ -213,16 +233,37 @@ def _check(source: TfliteSource, data: memoryview, emission: _Emission) -> None:
     """The result says what the source says, but for the order and the metadata.
 
     Raises:
+        ModelError: it does not, as the source's objects lie over one another.
         VerificationError: it does not, which is a mistake of ours.
     """
     old = source.model.table
     try:
-        new = verify(data, old.schema).root
+        found = next(_mismatches(old, verify(data, old.schema).root, emission), None)
     except LowtideError as error:
-        raise VerificationError(f"the emitted file is damaged: {error}") from error
-    found = next(_mismatches(old, new, emission), None)
-    if found is not None:
-        raise VerificationError(f"the emitted file differs from its source: {found}")
+        found = str(error)
+    if found is None:
+        return
+    if _overlapping(source):
+        raise ModelError(f"objects of the model lie over one another{_REMEDY}")
+    raise VerificationError(f"the emitted file differs from its source: {found}")
+
+
+def _overlapping(source: TfliteSource) -> bool:
+    """Two objects of the file, data outside the flatbuffer included, share bytes but differ."""
+    root = source.model.table
+    ranges = {(r.start, r.stop) for r in verify(root.data, root.schema, ranges=True).ranges}
+    ranges |= {(b.start, b.stop) for b in source.model.buffers if b.outside}
+    for subgraph in source.model.subgraphs:
+        for op in subgraph.operators:
+            start = op.table.integer("large_custom_options_offset")
+            if start > 1:
+                ranges.add((start, start + op.table.integer("large_custom_options_size")))
+    stop = 0
+    for start, end in sorted(ranges):
+        if start < stop:
+            return True
+        stop = max(stop, end)
+    return False
 
 
 def _mismatches(old: Table, new: Table, emission: _Emission) -> Iterator[str]:
@@ -245,14 +286,18 @@ def _mismatches(old: Table, new: Table, emission: _Emission) -> Iterator[str]:
             yield from _same_outside(buffer, buffers[index], "", f"Model.buffers[{index}]")
     entries = new.tables("metadata")
     for index, entry in enumerate(old.tables("metadata")):
-        ignored = (entry.text("name") or "") in emission.metadata
+        ignored = _name(entry) in {name.encode() for name in emission.metadata}
         yield from _same(
             entry, entries[index], {"Metadata.buffer"} if ignored else (), "Model.metadata"
         )
     for name, wanted in emission.metadata.items():
-        held = [buffers[e.integer("buffer")] for e in entries if e.text("name") == name]
+        held = [buffers[e.integer("buffer")] for e in entries if _name(e) == name.encode()]
         if not held or any(bytes(b.raw("data") or b"") != wanted for b in held):
             yield f"metadata {name!r} was not stored"
+
+
+def _name(metadata: Table) -> bytes:
+    return bytes(metadata.encoded("name") or b"")
 
 
 def _same(old: Table, new: Table, ignore: Collection[str], path: str) -> Iterator[str]:

@@ -48,7 +48,7 @@ class TfliteTensor:
 
     Attributes:
         index: in its subgraph; the identity that plans and metadata refer to.
-        name: as stored: possibly empty or the same as another's.
+        name: its first 256 bytes: possibly empty or the same as another's.
         type: the number of its element type.
         dtype: the IR's name of it.
         shape: the dimensions.
@@ -117,7 +117,7 @@ class TfliteOperator:
                 value = options.number(field.name)
                 found[field.name] = bool(value) if field.code == "?" else value
             elif field.kind is Kind.STRING:
-                found[field.name] = (options.text(field.name) or "")[:256]
+                found[field.name] = options.text(field.name) or ""
             elif (
                 field.kind is Kind.SCALARS
                 and field.code != "B"  # bytes are no list of numbers

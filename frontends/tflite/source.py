@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TfliteSource", "read"]
 
-_MAX_FILE_BYTES = 64 << 30
+_MAX_FILE_BYTES = 16 << 30
 _MAPPED_BYTES = 256 << 20  # larger files are mapped into memory, smaller ones read
 
 
@@ -71,7 +71,7 @@ def read(source: str | Path | bytes | bytearray | memoryview) -> TfliteSource:
         data = _file_bytes(Path(source))
     elif isinstance(source, bytes | bytearray | memoryview):
         path, label = None, "the model"
-        data = memoryview(bytes(source) if isinstance(source, bytearray) else source).cast("B")
+        data = _frozen(memoryview(source))
     else:
         raise InputError(f"a TFLite model is a path or bytes, not {type(source)}")
     try:
@@ -81,6 +81,13 @@ def read(source: str | Path | bytes | bytearray | memoryview) -> TfliteSource:
         raise ModelError(_one_line(f"{label}: {error}")) from None
     digest = hashlib.sha256(data).hexdigest()
     return TfliteSource(model, data, path, digest, _notes(model, verified))
+
+
+def _frozen(view: memoryview) -> memoryview:
+    """The bytes of `view`, copied unless nobody can change them: what was checked must stay."""
+    if view.readonly and view.c_contiguous:
+        return view.cast("B")
+    return memoryview(view.tobytes())
 
 
 def _one_line(text: str) -> str:

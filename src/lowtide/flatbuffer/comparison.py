@@ -58,9 +58,6 @@ def _field(
     elif field.kind is Kind.SCALARS:
         if left.raw(name) != right.raw(name):
             yield f"{path}: the vectors differ"
-    elif field.kind is Kind.STRINGS:
-        if left.texts(name) != right.texts(name):
-            yield f"{path}: the strings differ"
     elif field.kind is Kind.TABLES:
         ours, theirs = left.tables(name), right.tables(name)
         if len(ours) != len(theirs):

@@ -5,9 +5,9 @@
     empty Pad Slice                       tables without fields
 
 A line that begins with a space continues the one above. Fields stand in the order of their slots.
-Scalars are bool, i8 ... u64, f32, f64; `[T]` is a vector of scalars, of `str` or of tables. The
+Scalars are bool, i8 ... u64, f32, f64; `[T]` is a vector of scalars or of tables. The
 type of a union field is the slot before it, as flatc lays it out. Structs are not modelled (the
-schemas here have none).
+schemas here have none, nor vectors of strings).
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class Kind(Enum):
     TABLE = auto()
     UNION = auto()
     SCALARS = auto()
-    STRINGS = auto()
     TABLES = auto()
 
 
@@ -157,8 +156,6 @@ def _field(slot: int, text: str) -> Field:
         if element in _SCALARS:
             code, width = _SCALARS[element]
             return Field(name, slot, Kind.SCALARS, code, width, 0, "")
-        if element == "str":
-            return Field(name, slot, Kind.STRINGS, "", 4, 0, "")
         return Field(name, slot, Kind.TABLES, "", 4, 0, element)
     return Field(name, slot, Kind.TABLE, "", 4, 0, kind)
 

@@ -82,15 +82,14 @@ class Table:
         """An integer or boolean scalar, or its default."""
         return int(self.number(name))
 
-    def text(self, name: str) -> str | None:
-        """A string; bytes that are not UTF-8 are replaced."""
-        raw = self._raw(self._field(name, Kind.STRING), 1)
-        return None if raw is None else str(raw, "utf-8", errors="replace")
+    def text(self, name: str, limit: int = 256) -> str | None:
+        """The first `limit` bytes of a string; what of them is not UTF-8 is replaced."""
+        raw = self.encoded(name)
+        return None if raw is None else str(raw[:limit], "utf-8", errors="replace")
 
-    def encoded(self, name: str) -> bytes | None:
-        """A string's bytes."""
-        raw = self._raw(self._field(name, Kind.STRING), 1)
-        return None if raw is None else bytes(raw)
+    def encoded(self, name: str) -> memoryview | None:
+        """A string's bytes, not copied."""
+        return self._raw(self._field(name, Kind.STRING), 1)
 
     def raw(self, name: str) -> memoryview | None:
         """The bytes of a vector of scalars, not copied."""
@@ -142,13 +141,6 @@ class Table:
         field = self._field(name, Kind.TABLES)
         kind = self.schema.tables[field.target]
         return tuple(Table(self.data, self.schema, kind, at) for at in self._elements(field))
-
-    def texts(self, name: str) -> tuple[bytes, ...]:
-        """A vector of strings, as bytes; empty where it is absent."""
-        return tuple(
-            bytes(self.data[at + 4 : at + 4 + _U32.unpack_from(self.data, at)[0]])
-            for at in self._elements(self._field(name, Kind.STRINGS))
-        )
 
     def vector_place(self, name: str) -> int:
         """Where a vector or string starts (its count), 0 where it is absent."""

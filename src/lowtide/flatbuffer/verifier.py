@@ -230,14 +230,11 @@ class _Verifier:
 
     def _offsets(self, target: int, item: Field, depth: int) -> None:
         count = self._vector(target, 4)
-        kind = self.schema.tables.get(item.target)
+        kind = self.schema.tables[item.target]
         for index in range(count):
             try:
                 element = self._follow(target + 4 + 4 * index)
-                if kind is None:
-                    self._string(element)
-                else:
-                    self.table(element, kind, depth + 1)
+                self.table(element, kind, depth + 1)
             except _DamageError as damage:
                 damage.path.append(f"[{index}]")
                 raise
