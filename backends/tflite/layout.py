@@ -45,7 +45,7 @@ class Front:
         data: the new bytes.
         start: the old file follows from here on.
         shift: what follows lies so much further back than before.
-        buffers: old indices of the buffers that were replaced.
+        replaced: old indices of the buffers that were replaced.
     """
 
     data: bytes

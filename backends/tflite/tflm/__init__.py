@@ -11,6 +11,7 @@ The way through: measure what the kernels ask for; annotate the graph and schedu
 """
 
 from lowtide.backends.tflite.tflm.check import CheckedPlan, check_offsets, check_plan
+from lowtide.backends.tflite.tflm.estimate import estimate_scratch
 from lowtide.backends.tflite.tflm.graph import ACCOUNTING, annotate
 from lowtide.backends.tflite.tflm.in_place import Kernels
 from lowtide.backends.tflite.tflm.metadata import METADATA, encode_offsets, stored_offsets
@@ -36,6 +37,7 @@ __all__ = [
     "check_offsets",
     "check_plan",
     "encode_offsets",
+    "estimate_scratch",
     "greedy_head",
     "measure",
     "measure_scratch",

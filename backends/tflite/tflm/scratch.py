@@ -13,7 +13,7 @@ from lowtide.backends.tflite.tflm.lifetimes import arena_buffers
 from lowtide.errors import LowtideError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from lowtide.backends.tflite.tflm.lifetimes import Scratch
     from lowtide.frontends.tflite import TfliteSource
@@ -45,6 +45,19 @@ class KernelScratch:
     def validated(self) -> bool:
         """All of it was measured by execution: only then may a plan be called proven."""
         return self.method in {"planner", "probes"} and not self.unknown
+
+    def renumbered(self, order: Sequence[int]) -> KernelScratch:
+        """The same for the emitted model, whose main subgraph has its operators in `order`."""
+        place = {operator: index for index, operator in enumerate(order)}
+
+        def moved(key: tuple[int, int]) -> tuple[int, int]:
+            return (0, place[key[1]]) if key[0] == 0 else key
+
+        return KernelScratch(
+            {moved(key): sizes for key, sizes in self.sizes.items()},
+            self.method,
+            tuple(moved(key) for key in self.unknown),
+        )
 
 
 @contextlib.contextmanager
