@@ -79,6 +79,7 @@ INVALID: dict[str, tuple[Edit, str]] = {
     "buffer": (edit(f"{TENSORS}.3.buffer", 2), r"tensor 3 \('w'\): buffer 2 does not exist"),
     "metadata buffer": (edit("metadataBuffer", [5]), "Model.metadata_buffer: buffer 5"),
     "type": (edit(f"{TENSORS}.0.type", 23), "element type 23 is unknown"),
+    "buffer 0": (edit("buffers.0.data", [1] * 8), "buffer 0 means no data, yet it holds 8 bytes"),
     "negative type": (edit(f"{TENSORS}.0.type", -1), "element type -1 is unknown"),
     "dimension": (edit(f"{TENSORS}.1.shape", [1, -1]), "convert the model with fixed shapes"),
     "rank": (edit(f"{TENSORS}.1.shape", [1] * 33), "shape has 33 dimensions"),

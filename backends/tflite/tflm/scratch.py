@@ -13,7 +13,7 @@ from lowtide.backends.tflite.tflm.lifetimes import arena_buffers
 from lowtide.errors import LowtideError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from lowtide.backends.tflite.tflm.lifetimes import Scratch
     from lowtide.frontends.tflite import TfliteSource
@@ -45,6 +45,19 @@ class KernelScratch:
     def validated(self) -> bool:
         """All of it was measured by execution: only then may a plan be called proven."""
         return self.method in {"planner", "probes"} and not self.unknown
+
+    def renumbered(self, order: Sequence[int]) -> KernelScratch:
+        """The same for the emitted model, whose main subgraph has its operators in `order`."""
+        place = {operator: index for index, operator in enumerate(order)}
+
+        def moved(key: tuple[int, int]) -> tuple[int, int]:
+            return (0, place[key[1]]) if key[0] == 0 else key
+
+        return KernelScratch(
+            {moved(key): sizes for key, sizes in self.sizes.items()},
+            self.method,
+            tuple(moved(key) for key in self.unknown),
+        )
 
 
 @contextlib.contextmanager
@@ -106,9 +119,7 @@ def _from_planner(source: TfliteSource, path: Path, timeout_s: float) -> KernelS
         )
     # Scratch carries the scope of its operator; called subgraphs' operators have scopes too.
     operator_at: dict[int, tuple[int, int]] = {}
-    marks = {
-        (s.index, op.index): (1,) for s in source.model.subgraphs for op in s.operators
-    }
+    marks = {(s.index, op.index): (1,) for s in source.model.subgraphs for op in s.operators}
     for buffer in arena_buffers(source.model, marks)[len(tensors) :]:
         operator_at.setdefault(buffer.first, (buffer.subgraph, buffer.operator))
     sizes: dict[tuple[int, int], list[int]] = {}
@@ -118,9 +129,7 @@ def _from_planner(source: TfliteSource, path: Path, timeout_s: float) -> KernelS
 
 
 def _from_probes(source: TfliteSource, path: Path, timeout_s: float) -> KernelScratch:
-    arena = [
-        [b.subgraph, b.tensor, b.nbytes] for b in arena_buffers(source.model, {})
-    ]
+    arena = [[b.subgraph, b.tensor, b.nbytes] for b in arena_buffers(source.model, {})]
     reply = child.run(
         f"{_PACKAGE}.probe:probe",
         {"model": str(path), "limit": ARENA_LIMIT, "arena": arena},

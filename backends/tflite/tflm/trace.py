@@ -23,7 +23,9 @@ __all__ = ["trace"]
 _CLASS = "_ZN6tflite5micro19GreedyMemoryPlanner"
 _VTABLE = "_ZTVN6tflite5micro19GreedyMemoryPlannerE"
 _SLOTS = 16
-_ENTRY = re.compile(r"\(id=(\d+)\): size=(\d+), offset=(-?\d+), first_used=(-?\d+) last_used=(-?\d+)")
+_ENTRY = re.compile(
+    r"\(id=(\d+)\): size=(\d+), offset=(-?\d+), first_used=(-?\d+) last_used=(-?\d+)"
+)
 _kept: list[object] = []  # the callback, for as long as the process lives
 
 
