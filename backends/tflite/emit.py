@@ -20,7 +20,7 @@ from lowtide.backends.tflite.control import CONTROL, encode_control, renumbered
 from lowtide.backends.tflite.layout import new_front
 from lowtide.backends.tflite.patch import pieces
 from lowtide.errors import InputError, LowtideError, ModelError, PlanError, VerificationError
-from lowtide.flatbuffer import differences, verify
+from lowtide.flatbuffer import Kind, differences, verify
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -258,12 +258,31 @@ def _overlapping(source: TfliteSource) -> bool:
             start = op.table.integer("large_custom_options_offset")
             if start > 1:
                 ranges.add((start, start + op.table.integer("large_custom_options_size")))
+            if _fields_overlap(op.table):
+                return True
+    if any(_fields_overlap(buffer.table) for buffer in source.model.buffers):
+        return True
     stop = 0
     for start, end in sorted(ranges):
         if start < stop:
             return True
         stop = max(stop, end)
     return False
+
+
+def _fields_overlap(table: Table) -> bool:
+    """Two fields of a table are stored in the same bytes, or one lies outside the table."""
+    stop = table.position + 4
+    places = sorted(
+        (table.place(f.name), f.width if f.kind is Kind.SCALAR else 4)
+        for f in table.kind.fields
+        if table.has(f.name)
+    )
+    for place, width in places:
+        if place < stop:
+            return True
+        stop = place + width
+    return stop > table.position + table.inline_bytes()
 
 
 def _mismatches(old: Table, new: Table, emission: _Emission) -> Iterator[str]:

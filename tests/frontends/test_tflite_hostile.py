@@ -302,7 +302,7 @@ def damaged(name: str, data: bytearray, root: Table) -> None:
         ("vtable huge", "has 65534 bytes, which do not fit"),
         ("table size", "has 65535 bytes, which do not fit"),
         ("field in the vtable's offset", "lies outside its table"),
-        ("field far", "lies outside its table or the flatbuffer"),
+        ("field far", "lies outside its table"),
         ("scalar misaligned", r"buffer: the 4-byte value at \d+ is misaligned"),
         ("union", r"operators\[1\].builtin_options: the offset"),
         ("identifier", "file identifier is b'TFL2'"),
