@@ -19,6 +19,7 @@ from lowtide.backends.tflite.tflm import (
     check_offsets,
     check_plan,
     encode_offsets,
+    head_load,
     measure,
     measure_scratch,
     plan_offsets,
@@ -90,7 +91,7 @@ def test_order_and_plan_bring_the_measured_arena_down(dtype: str) -> None:
     assert stored_offsets(result) == plan.offsets
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(st.integers(0, 10**6))
 def test_random_models_run_as_predicted(seed: int) -> None:
     data, _ = random_model(seed)
@@ -118,6 +119,25 @@ def test_scratch_is_part_of_the_prediction() -> None:
     result = read(emit(source, in_order(source), metadata=plan.metadata))
     done = verify_in_tflm(source, result, predicted_head_bytes=plan.head_bytes)
     assert done.after.head_bytes == plan.head_bytes
+
+
+def test_what_forces_the_head() -> None:
+    source = read(scratch_model())
+    scratch = measure_scratch(source).sizes
+    found = head_load(source.model, scratch)
+    plan = plan_offsets(source.model, scratch=scratch, in_place=False)
+    assert found.load_bytes == plan.lower_bound_bytes == sum(b.nbytes for b in found.buffers)
+    assert found.operator is not None
+    sizes = scratch.get((0, found.operator), ())
+    assert found.scratch_bytes == sum(-(-size // 16) * 16 for size in sizes)
+    assert head_load(source.model, {}).scratch_bytes == 0
+    unused = ModelBuilder()
+    main = unused.subgraph()
+    main.subgraph.inputs = [main.tensor((1, 16))]
+    main.tensor((1, 160))
+    main.subgraph.outputs = [main.add(0, 0)]
+    found = head_load(read(unused.finish()).model, {})
+    assert (found.load_bytes, found.operator) == (160, None)
 
 
 def test_a_wrong_prediction_is_refused() -> None:

@@ -10,6 +10,7 @@ The way through: measure what the kernels ask for; annotate the graph and schedu
     done = verify_in_tflm(source, read(data), predicted_head_bytes=plan.head_bytes)
 """
 
+from lowtide.backends.tflite.tflm.breakdown import HeadLoad, head_load, weights_bytes
 from lowtide.backends.tflite.tflm.check import CheckedPlan, check_offsets, check_plan
 from lowtide.backends.tflite.tflm.estimate import estimate_scratch
 from lowtide.backends.tflite.tflm.graph import ACCOUNTING, annotate
@@ -28,6 +29,7 @@ __all__ = [
     "ACCOUNTING",
     "METADATA",
     "CheckedPlan",
+    "HeadLoad",
     "KernelScratch",
     "Kernels",
     "OfflinePlan",
@@ -39,9 +41,11 @@ __all__ = [
     "encode_offsets",
     "estimate_scratch",
     "greedy_head",
+    "head_load",
     "measure",
     "measure_scratch",
     "plan_offsets",
     "stored_offsets",
     "verify_in_tflm",
+    "weights_bytes",
 ]

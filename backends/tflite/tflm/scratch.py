@@ -96,7 +96,10 @@ def measure_scratch(
             if found is not None:
                 return found
             if method is not None:
-                raise ModelError("this build of tflite-micro does not show its planner's buffers")
+                raise ModelError(
+                    "tflite-micro does not show its planner's buffers: another build than ours, "
+                    "or an arena over 25 MiB"
+                )
         return _from_probes(source, path, timeout_s)
 
 
