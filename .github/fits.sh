@@ -2,7 +2,8 @@
 # The last step of action.yml: checks every model, for the log, the job's summary and the output.
 # Inputs come in variables, never in the script's text.
 set -euo pipefail
-shopt -s globstar nullglob
+shopt -s nullglob
+shopt -s globstar 2>/dev/null || true # bash 3.2 (macOS) has no **
 
 options=(--budget "$LOWTIDE_BUDGET")
 if [[ -n "${LOWTIDE_TARGET:-}" ]]; then

@@ -12,6 +12,7 @@ repeats.
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import random
 import resource
@@ -28,8 +29,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lowtide.backends.tflite import emit
-from lowtide.bench.tflite_builder import branching, quantized, stateful
+from lowtide.backends.tflite import PLAN, emit
+from lowtide.bench.tflite_builder import branching, outside, quantized, stateful
 from lowtide.errors import LowtideError
 from lowtide.flatbuffer import verify
 from lowtide.frontends.tflite import import_graph, read
@@ -69,7 +70,7 @@ def seeds(folder: Path | None = None) -> list[Seed]:
     """The generated models, and the .tflite files of a folder."""
     found = [seed_of(f"branching {i}", branching(i, 4 + i)) for i in range(6)]
     found += [seed_of(f"quantized {i}", quantized(i)) for i in range(2)]
-    found.append(seed_of("stateful", stateful()))
+    found += [seed_of("stateful", stateful()), seed_of("outside", outside())]
     if folder is not None:
         found += [seed_of(p.name, p.read_bytes()) for p in sorted(folder.glob("*.tflite"))]
     return found
@@ -165,16 +166,36 @@ def try_model(data: bytes) -> str:
         if error.exit_code != 2 or not str(error).isprintable():
             raise
         return type(error).__name__
-    order = range(len(source.model.subgraphs[0].operators))
+    order = _other_order(source.model.subgraphs[0].predecessors())
     try:
-        again = read(emit(source, order, metadata={"OfflineMemoryAllocation": b"plan"}))
+        again = read(emit(source, order, metadata={PLAN: b"plan"}))
     except LowtideError as error:
         if error.exit_code != 2:
             raise
         return "accepted, not emitted"
-    if bytes(again.metadata("OfflineMemoryAllocation") or b"") != b"plan":
+    if bytes(again.metadata(PLAN) or b"") != b"plan":
         raise AssertionError("the metadata was not stored")
     return "accepted"
+
+
+def _other_order(before: Sequence[Sequence[int]]) -> list[int]:
+    """The order that takes the last operator that can run."""
+    missing = [len(needed) for needed in before]
+    after: list[list[int]] = [[] for _ in before]
+    for operator, needed in enumerate(before):
+        for other in needed:
+            after[other].append(operator)
+    ready = [-operator for operator, count in enumerate(missing) if not count]
+    heapq.heapify(ready)
+    order: list[int] = []
+    while ready:
+        operator = -heapq.heappop(ready)
+        order.append(operator)
+        for other in after[operator]:
+            missing[other] -= 1
+            if not missing[other]:
+                heapq.heappush(ready, -other)
+    return order
 
 
 # -------------------------------------------------------------------- the run

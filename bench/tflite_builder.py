@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["TfliteBuilder", "branching", "litert_schema", "pack", "quantized", "stateful"]
+__all__ = [
+    "TfliteBuilder",
+    "branching",
+    "litert_schema",
+    "outside",
+    "pack",
+    "quantized",
+    "stateful",
+]
 
 
 def litert_schema() -> Any:
@@ -263,3 +271,34 @@ def stateful() -> bytes:
         build.inputs(a, subgraph=index)
         build.outputs(b, subgraph=index)
     return build.data()
+
+
+def outside() -> bytes:
+    """A model in which a constant, metadata and an operator's options lie behind the flatbuffer."""
+
+    def build(weights: int, text: int, options: int) -> bytes:
+        maker = TfliteBuilder()
+        x, y, z = (maker.tensor(n, [2]) for n in "xyz")
+        w = maker.tensor("w", [2])
+        maker.model.subgraphs[0].tensors[w].buffer = maker.buffer(b"")
+        maker.op("ADD", [x, w], [y], "AddOptions")
+        maker.op("CUSTOM", [x], [z], custom="Opaque")
+        maker.inputs(x)
+        maker.outputs(y, z)
+        maker.metadata("outside", b"")
+        for index, (offset, size) in enumerate(((weights, 8), (text, 5)), 1):
+            buffer = maker.model.buffers[index]
+            buffer.data, buffer.offset, buffer.size = None, offset, size
+        custom = maker.model.subgraphs[0].operators[1]
+        custom.largeCustomOptionsOffset, custom.largeCustomOptionsSize = options, 3
+        return maker.data()
+
+    size = len(build(1 << 40, 1 << 40, 1 << 40))
+    start = size + -size % 64
+    data = build(start, start + 64, start + 128)
+    assert len(data) == size
+    tail = bytearray(bytes(start - size) + bytes(192))
+    tail[start - size : start - size + 8] = np.array([3, 4], np.float32).tobytes()
+    tail[start - size + 64 : start - size + 69] = b"hello"
+    tail[start - size + 128 : start - size + 131] = b"opt"
+    return data + bytes(tail)

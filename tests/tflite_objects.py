@@ -60,7 +60,7 @@ def value_for(field: Field, salt: int, member: int) -> Any:
     if field.kind is Kind.STRING:
         return f"text {salt}"
     if field.kind is Kind.SCALARS:
-        values = {"?": [True, False, True], "f": [0.5, low / 4]}
+        values = {"?": [salt % 2 == 0, False, True], "f": [0.5, low / 4]}
         return values.get(field.code, [low, 0, low + 1])
     if field.kind is Kind.TABLE:
         return filled(field.target, salt + 3, member)

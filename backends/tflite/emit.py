@@ -20,7 +20,7 @@ from lowtide.backends.tflite.control import CONTROL, encode_control, renumbered
 from lowtide.backends.tflite.layout import new_front
 from lowtide.backends.tflite.patch import pieces
 from lowtide.errors import InputError, LowtideError, ModelError, PlanError, VerificationError
-from lowtide.flatbuffer import differences, verify
+from lowtide.flatbuffer import Kind, differences, verify
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PLAN", "emit", "write"]
 
 PLAN = "OfflineMemoryAllocation"  # read by TFLM: [1, 0, tensors, offset...], -1 for unplanned
+_REMEDY = ", as no converter writes it: convert the model again"
 
 
 def emit(
@@ -151,7 +152,7 @@ def _emission(
         source.data,
         front.data,
         front.start,
-        patches,
+        {place: patch for place, patch in patches.items() if place >= front.start},
         number,
         tuple(order),
         named,
@@ -200,8 +201,7 @@ def _permuted(
         shared += found.start < stop and vector < found.stop
     if shared:
         raise ModelError(
-            f"the operator list of subgraph {subgraph.index} shares its bytes with other objects, "
-            f"as no converter writes it: convert the model again"
+            f"the operators of subgraph {subgraph.index} share bytes with other objects{_REMEDY}"
         )
     positions = [subgraph.operators[i].table.position for i in order]
     offsets = [position - vector - 4 - 4 * i for i, position in enumerate(positions)]
@@ -217,6 +217,9 @@ def _shifted(source: TfliteSource, shift: int) -> dict[int, bytes]:
     for table, name in fields:
         if table.integer(name) > 1:  # 0 and 1 are placeholders
             patches[table.place(name)] = struct.pack("<Q", table.integer(name) + shift)
+    places = sorted(patches)
+    if any(after - before < 8 for before, after in itertools.pairwise(places)):
+        raise ModelError(f"tables with positions in the file overlap{_REMEDY}")
     return patches
 
 
@@ -230,16 +233,56 @@ def _check(source: TfliteSource, data: memoryview, emission: _Emission) -> None:
     """The result says what the source says, but for the order and the metadata.
 
     Raises:
+        ModelError: it does not, as the source's objects lie over one another.
         VerificationError: it does not, which is a mistake of ours.
     """
     old = source.model.table
     try:
-        new = verify(data, old.schema).root
+        found = next(_mismatches(old, verify(data, old.schema).root, emission), None)
     except LowtideError as error:
-        raise VerificationError(f"the emitted file is damaged: {error}") from error
-    found = next(_mismatches(old, new, emission), None)
-    if found is not None:
-        raise VerificationError(f"the emitted file differs from its source: {found}")
+        found = str(error)
+    if found is None:
+        return
+    if _overlapping(source):
+        raise ModelError(f"objects of the model lie over one another{_REMEDY}")
+    raise VerificationError(f"the emitted file differs from its source: {found}")
+
+
+def _overlapping(source: TfliteSource) -> bool:
+    """Two objects of the file, data outside the flatbuffer included, share bytes but differ."""
+    root = source.model.table
+    ranges = {(r.start, r.stop) for r in verify(root.data, root.schema, ranges=True).ranges}
+    ranges |= {(b.start, b.stop) for b in source.model.buffers if b.outside}
+    for subgraph in source.model.subgraphs:
+        for op in subgraph.operators:
+            start = op.table.integer("large_custom_options_offset")
+            if start > 1:
+                ranges.add((start, start + op.table.integer("large_custom_options_size")))
+            if _fields_overlap(op.table):
+                return True
+    if any(_fields_overlap(buffer.table) for buffer in source.model.buffers):
+        return True
+    stop = 0
+    for start, end in sorted(ranges):
+        if start < stop:
+            return True
+        stop = max(stop, end)
+    return False
+
+
+def _fields_overlap(table: Table) -> bool:
+    """Two fields of a table are stored in the same bytes, or one lies outside the table."""
+    stop = table.position + 4
+    places = sorted(
+        (table.place(f.name), f.width if f.kind is Kind.SCALAR else 4)
+        for f in table.kind.fields
+        if table.has(f.name)
+    )
+    for place, width in places:
+        if place < stop:
+            return True
+        stop = place + width
+    return stop > table.position + table.inline_bytes()
 
 
 def _mismatches(old: Table, new: Table, emission: _Emission) -> Iterator[str]:

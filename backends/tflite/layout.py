@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Front", "new_front"]
 
 _SHIFT = 64  # the largest alignment that converters give to constants
-_PAGE_SHIFT = 4096  # with data outside the flatbuffer, which runtimes map into memory
+_PAGE = 4096  # data outside the flatbuffer that lies at pages' starts (to be mapped) stays there
 _DATA_ALIGNMENT = 16  # of `Buffer.data`, by the schema
 _MAX_FLATBUFFER = (1 << 31) - 1
 _MAX_FRONT = 1 << 30
@@ -45,7 +45,7 @@ class Front:
         data: the new bytes.
         start: the old file follows from here on.
         shift: what follows lies so much further back than before.
-        buffers: old indices of the buffers that were replaced.
+        replaced: old indices of the buffers that were replaced.
     """
 
     data: bytes
@@ -81,7 +81,7 @@ def new_front(root: Table, metadata: Mapping[str, bytes], tensors_use: frozenset
     edit = _Edit(root, metadata, tensors_use)
     outside = [p for p in _absolute(root) if p > 1]
     start = 0 if found.unknown else _live_start(root, found.ranges, outside, edit.replaced)
-    step = _PAGE_SHIFT if outside else _SHIFT
+    step = _PAGE if outside and all(p % _PAGE == 0 for p in outside) else _SHIFT
     draft = edit.write(_MAX_FRONT)  # offsets have a fixed width: any shift gives the same length
     padding = -(len(draft) - start) % step
     shift = len(draft) + padding - start

@@ -25,6 +25,12 @@ from lowtide.frontends.tflite.operators import (
     STATEFUL,
     builtin_name,
 )
+from lowtide.frontends.tflite.order import (
+    callees_first,
+    check_control,
+    check_order,
+    check_sources,
+)
 from lowtide.ir.dtype import nbytes
 
 if TYPE_CHECKING:
@@ -90,7 +96,7 @@ class _Check:
             raise ModelError("the model has no subgraph: the export did not finish")
         control = self._control(metadata, buffers, len(tables))
         operators = [self._operators(i, t, codes) for i, t in enumerate(tables)]
-        order = _callees_first([{c for op in ops for c in op.calls} for ops in operators])
+        order = callees_first([{c for op in ops for c in op.calls} for ops in operators])
         done: dict[int, TfliteSubgraph] = {}
         for i in order:
             done[i] = self._subgraph(i, tables[i], operators[i], buffers, control[i], done)
@@ -262,9 +268,9 @@ class _Check:
             self._tensor(f"{where}, tensor {i}", i, item, buffers, made=i in producer)
             for i, item in enumerate(table.tables("tensors"))
         )
-        _check_sources(where, tensors, producer, inputs)
-        _check_order(where, tensors, operators, producer, inputs, outputs)
-        _check_control(where, control, len(operators))
+        check_sources(where, tensors, producer, inputs)
+        check_order(where, tensors, operators, producer, inputs, outputs)
+        check_control(where, control, len(operators))
         pinned = {op for edge in control for op in edge}
         stateful = pinned | {
             op.index
@@ -313,6 +319,11 @@ class _Check:
             _in_range(buffer, len(buffers), where, "buffer")
         sparse = table.has("sparsity")
         stored = buffers[buffer].stop - buffers[buffer].start if buffers else 0
+        if stored and not buffer:
+            raise ModelError(
+                f"{where}: buffer 0 means no data, yet it holds {stored} bytes, on which runtimes "
+                f"disagree: convert the model again"
+            )
         outside = table.integer("external_buffer")
         held, packing = stored, ""
         if outside:
@@ -351,75 +362,6 @@ def _in_range(value: int, count: int, where: str, what: str, *, lowest: int = 0)
         raise ModelError(f"{where}: {what} {value} does not exist, there are {count}")
 
 
-def _check_sources(
-    where: str,
-    tensors: Sequence[TfliteTensor],
-    producer: dict[int, TfliteOperator],
-    inputs: Sequence[int],
-) -> None:
-    given = set(inputs)
-    for tensor, op in producer.items():
-        if tensor < 0:
-            continue
-        role = (
-            "an input of the subgraph"
-            if tensor in given
-            else "a constant"
-            if tensors[tensor].constant
-            else "a variable"
-            if tensors[tensor].variable
-            else ""
-        )
-        if role:
-            raise ModelError(
-                f"{where}: operator {op.index} ({op.kind}) makes tensor {tensor}, which is {role}"
-            )
-
-
-def _check_order(
-    where: str,
-    tensors: Sequence[TfliteTensor],
-    operators: Sequence[TfliteOperator],
-    producer: dict[int, TfliteOperator],
-    inputs: Sequence[int],
-    outputs: Sequence[int],
-) -> None:
-    """Every tensor exists before it is read: with it, there are no cycles."""
-    given = set(inputs)
-
-    def sourced(tensor: int) -> bool:
-        return tensor in given or tensors[tensor].constant or tensors[tensor].variable
-
-    for op in operators:
-        for tensor in op.inputs:
-            if tensor < 0 or sourced(tensor):
-                continue
-            maker = producer.get(tensor)
-            if maker is None:
-                raise ModelError(
-                    f"{where}: operator {op.index} ({op.kind}) reads tensor {tensor}, which is no "
-                    f"input, has no data, and is never made"
-                )
-            if maker.index >= op.index:
-                raise ModelError(
-                    f"{where}: operator {op.index} ({op.kind}) reads tensor {tensor}, which "
-                    f"operator {maker.index} makes: the operators form a cycle, or are not in an "
-                    f"execution order"
-                )
-    for tensor in outputs:
-        if tensor not in producer and not sourced(tensor):
-            raise ModelError(f"{where}: the output, tensor {tensor}, is never made")
-
-
-def _check_control(where: str, control: Sequence[tuple[int, int]], operators: int) -> None:
-    for before, after in control:
-        if not 0 <= before < after < operators:
-            raise ModelError(
-                f"{where}: the control dependency of operator {after} on {before} is none between "
-                f"{operators} operators in execution order"
-            )
-
-
 def _is_stateful(op: TfliteOperator, tensors: Sequence[TfliteTensor]) -> bool:
     if op.builtin == CUSTOM:
         known = op.kind in PURE_CUSTOM
@@ -431,25 +373,3 @@ def _is_stateful(op: TfliteOperator, tensors: Sequence[TfliteTensor]) -> bool:
     return any(t.variable or t.type in _HANDLES for t in touched) or any(
         op.table.integers("mutating_variable_inputs")
     )
-
-
-def _callees_first(calls: Sequence[set[int]]) -> list[int]:
-    """The subgraphs in an order in which each comes after those that it calls."""
-    order: list[int] = []
-    state = [0] * len(calls)  # 1: on the path, 2: done
-    for start in range(len(calls)):
-        stack = [(start, iter(sorted(calls[start])))] if not state[start] else []
-        state[start] = state[start] or 1
-        while stack:
-            subgraph, rest = stack[-1]
-            callee = next(rest, None)
-            if callee is None:
-                state[subgraph] = 2
-                order.append(subgraph)
-                stack.pop()
-            elif state[callee] == 1:
-                raise ModelError(f"subgraph {callee} calls itself, directly or through others")
-            elif state[callee] == 0:
-                state[callee] = 1
-                stack.append((callee, iter(sorted(calls[callee]))))
-    return order

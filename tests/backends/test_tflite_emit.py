@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,15 +22,14 @@ from lowtide.bench.tflite_builder import (
     TfliteBuilder,
     branching,
     litert_schema,
+    outside,
     pack,
     quantized,
     stateful,
 )
 from lowtide.errors import InputError, ModelError, PlanError
-from lowtide.flatbuffer import verify
 from lowtide.frontends.tflite import TfliteSource, TfliteSubgraph, import_graph, read
 from lowtide.frontends.tflite.control import CONTROL, parse_control
-from lowtide.frontends.tflite.schema import tflite_schema
 from tests.tflite_objects import agree, everything, members
 
 LITERT: Any = litert_schema()
@@ -266,39 +267,8 @@ def test_a_root_of_the_future_keeps_its_order_but_takes_no_metadata() -> None:
 # -------------------------------------------------------------------- data beyond the flatbuffer
 
 
-def large() -> bytes:
-    """A model in which a constant, metadata and an operator's options lie behind the flatbuffer."""
-
-    def build(weights: int, text: int, options: int) -> bytes:
-        maker = TfliteBuilder()
-        x, y, z = (maker.tensor(n, [2]) for n in "xyz")
-        w = maker.tensor("w", [2])
-        maker.model.subgraphs[0].tensors[w].buffer = maker.buffer(b"")
-        maker.op("ADD", [x, w], [y], "AddOptions")
-        maker.op("CUSTOM", [x], [z], custom="Opaque")
-        maker.inputs(x)
-        maker.outputs(y, z)
-        maker.metadata("outside", b"")
-        for index, (offset, size) in enumerate(((weights, 8), (text, 5)), 1):
-            buffer = maker.model.buffers[index]
-            buffer.data, buffer.offset, buffer.size = None, offset, size
-        custom = maker.model.subgraphs[0].operators[1]
-        custom.largeCustomOptionsOffset, custom.largeCustomOptionsSize = options, 3
-        return maker.data()
-
-    size = len(build(1 << 40, 1 << 40, 1 << 40))
-    start = size + -size % 64
-    data = build(start, start + 64, start + 128)
-    assert len(data) == size
-    tail = bytearray(bytes(start - size) + bytes(192))
-    tail[start - size : start - size + 8] = np.array([3, 4], np.float32).tobytes()
-    tail[start - size + 64 : start - size + 69] = b"hello"
-    tail[start - size + 128 : start - size + 131] = b"opt"
-    return data + bytes(tail)
-
-
 def test_data_beyond_the_flatbuffer_moves_along() -> None:
-    source = read(large())
+    source = read(outside())
     assert source.model.buffers[1].outside
     result = emit(source, [1, 0], metadata={PLAN: b"12345678"})
     again = read(result)
@@ -309,9 +279,30 @@ def test_data_beyond_the_flatbuffer_moves_along() -> None:
     assert result[place : place + 3] == b"opt"
     assert again.model.buffers[1].start % 64 == 0
     assert emit(source, [0, 1]) == bytes(source.data)
-    replaced = read(emit(source, [0, 1], metadata={"outside": b"new"}))
+    replaced = read(emit(again, [0, 1], metadata={"outside": b"new", PLAN: b"12345678"}))
     assert bytes(replaced.metadata("outside") or b"") == b"new"
     assert np.frombuffer(replaced.buffer(1), np.float32).tolist() == [3, 4]
+
+
+def test_data_outside_that_lies_inside_is_refused() -> None:
+    """A buffer's absolute position points at the place where that position is stored."""
+    data = bytearray(outside())
+    table = read(bytes(data)).model.buffers[1].table
+    struct.pack_into("<Q", data, table.place("offset"), table.place("offset"))
+    source = read(bytes(data))
+    with pytest.raises(ModelError, match="lie over one another"):
+        emit(source, [0, 1], metadata={PLAN: b""})
+    assert emit(source, [0, 1]) == bytes(data)
+
+
+def test_an_archive_behind_the_model_stays_readable() -> None:
+    """Metadata writers append files (labels) as a zip archive."""
+    archive = io.BytesIO(quantized(1))
+    with zipfile.ZipFile(archive, "a") as writer:
+        writer.writestr("labels.txt", "cat")
+    result = emit(read(archive.getvalue()), [2, 3, 0, 1, 4, 5, 6], metadata={PLAN: b"1234"})
+    with zipfile.ZipFile(io.BytesIO(result)) as reader:
+        assert reader.read("labels.txt") == b"cat"
 
 
 def test_a_mapped_file_is_written_and_checked_without_being_held(
@@ -319,7 +310,7 @@ def test_a_mapped_file_is_written_and_checked_without_being_held(
 ) -> None:
     monkeypatch.setattr("lowtide.frontends.tflite.source._MAPPED_BYTES", 0)
     path = tmp_path / "large.tflite"
-    path.write_bytes(large())
+    path.write_bytes(outside())
     source = read(path)
     assert bytes(source.data) == path.read_bytes()
     made = write(source, [1, 0], tmp_path / "made.tflite", metadata={PLAN: b"1234"})
@@ -429,7 +420,7 @@ def test_an_operator_list_that_two_subgraphs_share_is_refused() -> None:
     for table in tables:
         struct.pack_into("<I", data, table.place("operators"), target - table.place("operators"))
     source = read(bytes(data))
-    with pytest.raises(ModelError, match="shares its bytes"):
+    with pytest.raises(ModelError, match="share bytes with other objects"):
         emit(source, [1, 0])
     assert emit(source, [0, 1]) == bytes(data)
 
@@ -496,11 +487,3 @@ def test_files_are_protected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         write(source, range(7), tmp_path, force=True)
     assert path.read_bytes() == quantized(1)
-
-
-def test_ranges_name_what_is_reached() -> None:
-    data = memoryview(quantized(1))
-    ranges = verify(data, tflite_schema(), ranges=True).ranges
-    kinds = {r.what for r in ranges}
-    assert {"Model", "SubGraph", "Tensor", "Operator", "vtable", "vector"} <= kinds
-    assert all(0 <= r.start < r.stop <= len(data) for r in ranges)

@@ -15,8 +15,12 @@ __all__ = [
     "Quantization",
     "SubgraphBuilder",
     "branching_model",
+    "call_twice_model",
     "code_of",
     "plan_bytes",
+    "random_model",
+    "scratch_model",
+    "while_model",
 ]
 
 fb: Any = importlib.import_module("ai_edge_litert.schema_py_generated")
@@ -71,7 +75,7 @@ class SubgraphBuilder:
         tensor.shape = list(shape)
         tensor.type = _TYPES[dtype][0]
         tensor.isVariable = variable
-        tensor.buffer = 0 if data is None else self.model.buffer(data)
+        tensor.buffer = 0 if data is None else self.model.buffer(np.asarray(data, _TYPES[dtype][1]))
         if quantization is None and dtype in {"int8", "int16"}:
             zero = 0 if dtype == "int16" else -3
             quantization = Quantization((0.05 if dtype == "int8" else 1e-3,), zero)
@@ -226,3 +230,150 @@ def plan_bytes(offsets: Sequence[int], *, version: int = 1, count: int | None = 
     """The metadata `OfflineMemoryAllocation`, possibly with wrong numbers."""
     held = len(offsets) if count is None else count
     return np.array([version, 0, held, *offsets], "<i4").tobytes()
+
+
+def while_model() -> bytes:
+    """Doubles a tensor four times a round until a counter reaches 3; with tensors nobody uses."""
+    model = ModelBuilder()
+    main, condition, body = (model.subgraph(n) for n in ("main", "condition", "body"))
+    counter, value = main.tensor((1,), "int32"), main.tensor((1, 64), "float32")
+    main.tensor((1, 100), "float32")
+    main.tensor((1, 90), "float32")
+    results = [main.tensor((1,), "int32"), main.tensor((1, 64), "float32")]
+    options: Any = fb.WhileOptionsT()
+    options.condSubgraphIndex, options.bodySubgraphIndex = 1, 2
+    main.op("WHILE", [counter, value], results, options)
+    main.subgraph.inputs, main.subgraph.outputs = [counter, value], results
+    tested = [condition.tensor((1,), "int32"), condition.tensor((1, 64), "float32")]
+    last = condition.tensor((1,), "int32", data=np.array([3], np.int32))
+    more = condition.tensor((1,), "bool")
+    condition.op("LESS", [tested[0], last], [more], fb.LessOptionsT())
+    condition.subgraph.inputs, condition.subgraph.outputs = tested, [more]
+    held = [body.tensor((1,), "int32"), body.tensor((1, 64), "float32")]
+    one = body.tensor((1,), "int32", data=np.array([1], np.int32))
+    body.subgraph.inputs = held
+    following, doubled = body.add(held[0], one), body.add(held[1], held[1])
+    body.subgraph.outputs = [following, body.add(doubled, doubled)]
+    return model.finish()
+
+
+def call_twice_model() -> bytes:
+    """Two IF operators that run the same subgraphs, with an operator between them."""
+    model = ModelBuilder()
+    main, double, keep = (model.subgraph(n) for n in ("main", "double", "keep"))
+    for branch in (double, keep):
+        given = branch.tensor((1, 64), "float32")
+        branch.subgraph.inputs = [given]
+        middle = branch.add(given, given)
+        branch.subgraph.outputs = [branch.add(middle, given)]
+    choice, value = main.tensor((1,), "bool"), main.tensor((1, 64), "float32")
+
+    def branching(operand: int) -> int:
+        options: Any = fb.IfOptionsT()
+        options.thenSubgraphIndex, options.elseSubgraphIndex = 1, 2
+        result = main.tensor((1, 64), "float32")
+        main.op("IF", [choice, operand], [result], options)
+        return result
+
+    first = branching(value)
+    wide = main.add(first, value)
+    main.subgraph.inputs = [choice, value]
+    main.subgraph.outputs = [main.add(branching(wide), first)]
+    return model.finish()
+
+
+def scratch_model() -> bytes:
+    """Kernels with scratch of their own: SVDF (two), MEAN, TRANSPOSE_CONV, ADD_N."""
+    model = ModelBuilder()
+    main = model.subgraph()
+    rng = np.random.default_rng(11)
+    image = main.tensor((1, 4, 4, 3))
+    sequence = main.tensor((1, 8))
+    main.subgraph.inputs = [image, sequence]
+    # int8 SVDF: rank 1, 4 filters, memory of 5
+    features = main.tensor(
+        (4, 8), "int8", data=rng.integers(-90, 90, (4, 8)), quantization=Quantization((0.01,))
+    )
+    times = main.tensor(
+        (4, 5), "int16", data=rng.integers(-900, 900, (4, 5)), quantization=Quantization((1e-4,))
+    )
+    bias = main.tensor(
+        (4,), "int32", data=rng.integers(-9, 9, 4), quantization=Quantization((1e-6,))
+    )
+    state = main.tensor((1, 20), "int16", quantization=Quantization((0.01,)), variable=True)
+    filtered = main.tensor((1, 4))
+    options: Any = fb.SVDFOptionsT()
+    options.rank, options.fusedActivationFunction = 1, fb.ActivationFunctionType.RELU
+    main.op("SVDF", [sequence, features, times, bias, state], [filtered], options, 3)
+    axes = main.tensor((2,), "int32", data=np.array([1, 2], np.int32))
+    mean = main.tensor((1, 3))
+    reducer: Any = fb.ReducerOptionsT()
+    reducer.keepDims = False
+    main.op("MEAN", [image, axes], [mean], reducer, 2)
+    shape = main.tensor((4,), "int32", data=np.array([1, 8, 8, 2], np.int32))
+    kernel = main.tensor(
+        (2, 2, 2, 3),
+        "int8",
+        data=rng.integers(-90, 90, (2, 2, 2, 3)),
+        quantization=Quantization((0.01, 0.02)),
+    )
+    grown = main.tensor((1, 8, 8, 2))
+    transposed: Any = fb.TransposeConvOptionsT()
+    transposed.strideH = transposed.strideW = 2
+    transposed.padding = fb.Padding.VALID
+    main.op("TRANSPOSE_CONV", [shape, kernel, image], [grown], transposed, 1)
+    total = main.tensor((1, 8, 8, 2))
+    main.op("ADD_N", [grown, main.add(grown, grown), grown], [total], fb.AddNOptionsT())
+    main.subgraph.outputs = [filtered, mean, total]
+    return model.finish()
+
+
+def random_model(seed: int) -> tuple[bytes, list[list[int]]]:
+    """A random network of convolutions, sums, activations, means and reshapes, and three orders."""
+    rng = np.random.default_rng(seed)
+    dtype = ("int8", "float32")[int(rng.integers(2))]
+    model = ModelBuilder()
+    main = model.subgraph()
+    values = [main.tensor((1, 4, 4, int(c)), dtype) for c in rng.integers(1, 9, rng.integers(1, 3))]
+    main.subgraph.inputs = list(values)
+    for step in range(int(rng.integers(3, 12))):
+        source = int(rng.choice(values))
+        shape = [int(d) for d in main.subgraph.tensors[source].shape]
+        kind = int(rng.integers(5))
+        if kind == 0:
+            values.append(main.convolution(source, int(rng.integers(1, 9)), seed=step))
+        elif kind == 1:
+            same = [t for t in values if list(main.subgraph.tensors[t].shape) == shape]
+            values.append(main.add(source, int(rng.choice(same))))
+        elif kind == 2:
+            values.append(main.tensor(shape, dtype))
+            main.op("RELU", [source], [values[-1]])
+        elif kind == 3:
+            values.append(main.tensor((1, shape[-1]), dtype))
+            axes = main.tensor((2,), "int32", data=np.array([1, 2], np.int32))
+            reducer: Any = fb.ReducerOptionsT()
+            reducer.keepDims = False
+            main.op("MEAN", [source, axes], [values[-1]], reducer, 2)
+            main.subgraph.outputs.append(values.pop())
+        else:
+            flat = main.tensor((1, int(np.prod(shape))), dtype)
+            options: Any = fb.ReshapeOptionsT()
+            options.newShape = [1, int(np.prod(shape))]
+            main.op("RESHAPE", [source], [flat], options)
+            main.subgraph.outputs.append(flat)
+    used = {t for op in main.subgraph.operators for t in op.inputs}
+    main.subgraph.outputs += [t for t in values if t not in used and t not in main.subgraph.inputs]
+    operators = main.subgraph.operators
+    maker = {op.outputs[0]: index for index, op in enumerate(operators)}
+    orders = [list(range(len(operators)))]
+    for _ in range(2):
+        order: list[int] = []
+        while len(order) < len(operators):
+            ready = [
+                i
+                for i, op in enumerate(operators)
+                if i not in order and all(maker.get(t, i) in (*order, i) for t in op.inputs)
+            ]
+            order.append(int(rng.choice(ready)))
+        orders.append(order)
+    return model.finish(), orders

@@ -396,7 +396,7 @@ def test_never_worse_than_the_runtimes_own_order(
         if measured:
             return outcome
         measured.append(outcome.measured["peak_after"])
-        return replace(outcome, measured={**outcome.measured, "peak_after": 1 << 40})
+        return replace(outcome, is_worse=True)
 
     monkeypatch.setattr(StagedOnnx, "verify", contradicted)
     output = tmp_path / "out.onnx"

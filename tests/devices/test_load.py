@@ -10,7 +10,7 @@ from typing import Any, cast
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lowtide.devices
@@ -207,3 +207,27 @@ def test_the_schema_knows_every_choice() -> None:
     assert tuple(properties["kernels"]["enum"]) == KERNEL_LIBRARIES
     memory = properties["memories"]["items"]["properties"]
     assert tuple(memory["kind"]["enum"]) == MEMORY_KINDS
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"\Aboard\.yaml: "):
+        parse_device(text, "board.yaml")
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_a_damaged_profile_is_read_or_refused(data: st.DataObject) -> None:
+    """Some characters replaced, by those that mean something in YAML."""
+    text = list(GOOD)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(text) - 1))
+        text[place] = data.draw(st.sampled_from("{}[]:,-&*!|>'\"%@`#?\n\t 0~\\\x85\ufeff"))
+    message, room = "", 1
+    try:
+        room = parse_device("".join(text), "board.yaml").available_bytes
+    except InputError as error:
+        message = str(error)
+    assert 0 < room <= 1 << 40
+    assert not message or message.startswith("board.yaml: ")
+    assert len(message) < 400

@@ -51,14 +51,15 @@ def test_traffic_decides() -> None:
     assert solution.pools == (1, 0)
 
 
-def test_what_persists_is_never_moved() -> None:
+def test_what_persists_makes_room_first() -> None:
     blocks = (Block("a", 3, 5, 64), Block("b", 7, 9, 64))
     problem = pool_problem(SMALL, blocks, persistent_bytes=32)
     last = problem.blocks[-1]
     assert (last.id, last.lower, last.upper, last.size) == ("(persistent)", 3, 9, 32)
     solution = allocate_pools(problem)
-    assert solution.pools == (0, 0, 1)  # it costs nothing where it lies
-    assert allocate_pools(pool_problem(SMALL, (), persistent_bytes=32)).status is Status.OPTIMAL
+    assert (solution.pools, solution.cost) == ((0, 0, 1), 1)
+    alone = allocate_pools(pool_problem(SMALL, (), persistent_bytes=32))
+    assert (alone.status, alone.pools) == (Status.OPTIMAL, (0,))
 
 
 def test_what_fits_nowhere_is_refused() -> None:

@@ -1,13 +1,18 @@
 """TensorFlow Lite Micro: its memory model, offline plans for it, and execution in it.
 
-    scratch = measure_scratch(source)                          what the kernels ask for, executed
-    annotate(graph, source.model, scratch)                     ... then schedule under ACCOUNTING
+The way through: measure what the kernels ask for; annotate the graph and schedule it under
+`ACCOUNTING`; plan the offsets of that order; emit; verify.
+
+    scratch = measure_scratch(source)
+    annotate(graph, source.model, scratch)
     plan = plan_offsets(source.model, scratch=scratch.sizes, order=order)
     data = emit(source, order, metadata=plan.metadata)
     done = verify_in_tflm(source, read(data), predicted_head_bytes=plan.head_bytes)
 """
 
+from lowtide.backends.tflite.tflm.breakdown import HeadLoad, head_load, weights_bytes
 from lowtide.backends.tflite.tflm.check import CheckedPlan, check_offsets, check_plan
+from lowtide.backends.tflite.tflm.estimate import estimate_scratch
 from lowtide.backends.tflite.tflm.graph import ACCOUNTING, annotate
 from lowtide.backends.tflite.tflm.in_place import Kernels
 from lowtide.backends.tflite.tflm.metadata import METADATA, encode_offsets, stored_offsets
@@ -24,6 +29,7 @@ __all__ = [
     "ACCOUNTING",
     "METADATA",
     "CheckedPlan",
+    "HeadLoad",
     "KernelScratch",
     "Kernels",
     "OfflinePlan",
@@ -33,10 +39,13 @@ __all__ = [
     "check_offsets",
     "check_plan",
     "encode_offsets",
+    "estimate_scratch",
     "greedy_head",
+    "head_load",
     "measure",
     "measure_scratch",
     "plan_offsets",
     "stored_offsets",
     "verify_in_tflm",
+    "weights_bytes",
 ]

@@ -121,11 +121,9 @@ def check_offsets(
                 f"{ONLINE}"
             )
     placement = place_greedily(buffers, planned)
-    # What TFLM itself forgets of subgraphs that are called twice is not forgotten here.
-    lives = arena_buffers(model, scratch, orders, whole=True)
     allowed = _sharing(model, kernels, orders or {}, overwrite_inputs=overwrite_inputs)
     shared: list[tuple[int, int, int]] = []
-    live = [(b, o) for b, o in zip(lives, placement.offsets, strict=True) if b.first >= 0]
+    live = [(b, o) for b, o in zip(buffers, placement.offsets, strict=True) if b.first >= 0]
     live.sort(key=lambda pair: pair[1])
     for index, (one, low) in enumerate(live):
         end = low + one.nbytes
@@ -149,7 +147,7 @@ def check_offsets(
 
 
 def _pair(one: ArenaBuffer, other: ArenaBuffer) -> tuple[int, int, int] | None:
-    """(subgraph, result, operand), where one tensor dies in the scope in which the other is made."""
+    """(subgraph, result, operand), if the operand dies in the scope in which the result is made."""
     if one.is_scratch or other.is_scratch or one.nbytes != other.nbytes:
         return None
     older, newer = (one, other) if one.first < other.first else (other, one)

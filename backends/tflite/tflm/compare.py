@@ -1,4 +1,4 @@
-"""Run two models on the same inputs, one after the other, in a child: are the outputs the same bits?
+"""Run two models on the same inputs, in a child: are the outputs the same bits?
 
 Each model keeps its interpreter for all inputs, so that state evolves alike and the arena is full
 of what the runs before left there.
@@ -105,5 +105,8 @@ def _difference(runs: list[Callable[[Arrays], Arrays]], inputs: list[str]) -> st
                 return f"output {output} has another type or shape in execution {number}"
             if one.tobytes() != other.tobytes():
                 wrong = int(np.count_nonzero(one != other))
-                return f"output {output} differs in {wrong} of {one.size} elements in execution {number}"
+                return (
+                    f"output {output} differs in {wrong} of {one.size} elements in execution "
+                    f"{number}"
+                )
     return None

@@ -53,14 +53,20 @@ def _dtype(tensor: TfliteTensor) -> np.dtype[np.generic]:
     return dtype
 
 
+def _range(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+    """The least and the greatest value of an integer type."""
+    bits = 8 * dtype.itemsize - (dtype.kind == "i")
+    return (-(1 << bits) if dtype.kind == "i" else 0), (1 << bits) - 1
+
+
 def _random(tensor: TfliteTensor, generator: np.random.Generator) -> NDArray[np.generic]:
     dtype = _dtype(tensor)
     if dtype.kind == "f":
         return generator.standard_normal(tensor.shape).astype(dtype)
     if dtype.kind == "b" or dtype.itemsize > 2:
         return generator.integers(0, _MAX_INDEX, tensor.shape).astype(dtype)
-    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-    return generator.integers(low, high, tensor.shape, dtype, endpoint=True)
+    low, high = _range(dtype)
+    return generator.integers(low, high, tensor.shape, endpoint=True).astype(dtype)
 
 
 def _boundary(tensor: TfliteTensor, which: str) -> NDArray[np.generic]:
@@ -70,12 +76,13 @@ def _boundary(tensor: TfliteTensor, which: str) -> NDArray[np.generic]:
         if dtype.kind in "iu" and dtype.itemsize <= 2:
             held = tensor.table.table("quantization")
             points = held.integers("zero_point") if held is not None else ()
-            if points and np.iinfo(dtype).min <= points[0] <= np.iinfo(dtype).max:
+            low, high = _range(dtype)
+            if points and low <= points[0] <= high:
                 value = points[0]
     elif dtype.kind == "f":
         value = -_LARGE if which == "min" else _LARGE
     elif dtype.kind == "b" or dtype.itemsize > 2:
         value = 0 if which == "min" else _MAX_INDEX - 1
     else:
-        value = np.iinfo(dtype).min if which == "min" else np.iinfo(dtype).max
+        value = _range(dtype)[which == "max"]
     return np.full(tensor.shape, value, dtype)

@@ -54,7 +54,7 @@ def annotate(
     scopes = scopes_of(model)
     inner = [
         b
-        for b in arena_buffers(model, scratch.sizes, whole=True)
+        for b in arena_buffers(model, scratch.sizes)
         if b.first >= 0 and (b.subgraph or b.is_scratch)
     ]
     load: dict[int, int] = {}

@@ -49,12 +49,21 @@ _MEMORY = re.compile(r"ailed to (allocate|resize)|Too many buffers|exceeds", re.
 class Interpreter(Protocol):
     """What of `tflite_micro`'s interpreter is used."""
 
-    def invoke(self) -> object: ...
-    def print_allocations(self) -> None: ...
-    def set_input(self, input_data: NDArray[np.generic], index: int) -> None: ...
-    def get_output(self, index: int) -> NDArray[np.generic]: ...
-    def get_input_details(self, index: int) -> dict[str, object]: ...
-    def get_output_details(self, index: int) -> dict[str, object]: ...
+    def invoke(self) -> object:
+        """Run an inference; RuntimeError where it fails."""
+        ...
+
+    def print_allocations(self) -> None:
+        """Print the recording to the C level's stderr."""
+        ...
+
+    def set_input(self, input_data: NDArray[np.generic], index: int) -> None:
+        """Copy an input into the arena."""
+        ...
+
+    def get_output(self, index: int) -> NDArray[np.generic]:
+        """Copy an output out of the arena."""
+        ...
 
 
 def load(path: object) -> bytes:
@@ -132,7 +141,7 @@ def measure(request: dict[str, object]) -> dict[str, object]:
         interpreter.invoke()
         return interpreter
 
-    arena = enough(lambda size: run(size), limit)
+    arena = enough(run, limit)
     with captured() as text:
         run(arena).print_allocations()
         recorded = text()

@@ -8,7 +8,10 @@
 What lives in the arena: every tensor without data in the file that is no variable and not empty,
 used or not, and the scratch buffers that kernels ask for. Variables, tensor structures and the
 kernels' own data are in the persistent tail. Source: AllocationInfoBuilder in
-tensorflow/lite/micro/micro_allocation_info.cc; `trace` reads the same from the real interpreter.
+tensorflow/lite/micro/micro_allocation_info.cc, as in the package `tflite-micro` (`trace` reads the
+same from the running interpreter). Older sources let a tensor live from its latest creation, so
+that a subgraph that is called twice forgets its first call: a plan under the lifetimes here holds
+for them too.
 """
 
 from __future__ import annotations
@@ -60,29 +63,24 @@ class ArenaBuffer:
 
 
 class _Span:
-    __slots__ = ("first", "last", "least")
+    __slots__ = ("first", "last")
 
     def __init__(self) -> None:
         self.first = self.last = -1
-        self.least: int | None = None
 
     def create(self, scope: int) -> None:
-        self.first = self.last = scope
+        """Only the first creation counts: what a second call makes again lives since the first."""
+        if self.first < 0:
+            self.first = scope
 
     def use(self, scope: int) -> None:
         self.last = scope
-
-    def end_call(self) -> None:
-        if self.first >= 0:
-            self.least = self.first if self.least is None else min(self.least, self.first)
 
 
 def arena_buffers(
     model: TfliteModel,
     scratch: Mapping[tuple[int, int], Sequence[int]],
     orders: Mapping[int, Sequence[int]] | None = None,
-    *,
-    whole: bool = False,
 ) -> tuple[ArenaBuffer, ...]:
     """The buffers in the order in which TFLM adds them to its planner: tensors, then scratch.
 
@@ -90,9 +88,6 @@ def arena_buffers(
         model: a checked model.
         scratch: the bytes of every kernel's scratch buffers, by (subgraph, operator).
         orders: a new order of operators for some subgraphs, by operator index; else the file's.
-        whole: where a subgraph is called several times, its buffers live from the first call to
-            the last one. TFLM itself lets them live in the last call only, so that its own planner
-            may put other buffers over them: a plan must not rely on that.
 
     Raises:
         ModelError: subgraphs call each other in a circle, or millions of times.
@@ -107,15 +102,13 @@ def arena_buffers(
             if tensor.variable or tensor.nbytes == 0:
                 continue
             span = walk.tensors[subgraph.index][tensor.index]
-            found.append(
-                _buffer(subgraph.index, tensor.index, -1, tensor.nbytes, span, whole=whole)
-            )
+            found.append(_buffer(subgraph.index, tensor.index, -1, tensor.nbytes, span))
     for subgraph in model.subgraphs:
         for operator in walk.order(subgraph.index):
             sizes = scratch.get((subgraph.index, operator), ())
             for number, nbytes in enumerate(sizes):
                 span = walk.scratch[subgraph.index, operator][number]
-                found.append(_buffer(subgraph.index, -1, operator, nbytes, span, whole=whole))
+                found.append(_buffer(subgraph.index, -1, operator, nbytes, span))
     return tuple(found)
 
 
@@ -137,12 +130,9 @@ def _has_bytes(model: TfliteModel, buffer: int) -> bool:
     return held.outside or held.stop > held.start
 
 
-def _buffer(
-    subgraph: int, tensor: int, operator: int, nbytes: int, span: _Span, *, whole: bool
-) -> ArenaBuffer:
+def _buffer(subgraph: int, tensor: int, operator: int, nbytes: int, span: _Span) -> ArenaBuffer:
     size = -(-nbytes // ALIGNMENT) * ALIGNMENT
-    first = span.least if whole and span.least is not None else span.first
-    return ArenaBuffer(subgraph, tensor, operator, size, first, span.last)
+    return ArenaBuffer(subgraph, tensor, operator, size, span.first, span.last)
 
 
 class _Walk:
@@ -170,8 +160,9 @@ class _Walk:
             raise ModelError(f"subgraph {number} calls itself: TFLite Micro cannot run that")
         self.active.append(number)
         subgraph, spans = self.model.subgraphs[number], self.tensors[number]
-        for tensor in (*subgraph.inputs, *subgraph.outputs):
+        for tensor in subgraph.inputs:
             spans[tensor].create(self.scope)
+            spans[tensor].use(self.scope)
         for index in self.order(number):
             self.scope += 1
             if self.scope > _MAX_SCOPES:
@@ -193,7 +184,6 @@ class _Walk:
             if number == 0:
                 self.scopes[index] = (start, self.scope)
         for tensor in subgraph.outputs:
+            spans[tensor].create(self.scope)
             spans[tensor].use(self.scope)
-        for span in (*spans, *(x for k in self.order(number) for x in self.scratch.get((number, k), ()))):
-            span.end_call()
         self.active.pop()

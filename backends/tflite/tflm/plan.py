@@ -1,16 +1,17 @@
 """Pack the buffers of one execution order: an offset for every tensor, around TFLM's scratch.
 
-TFLM places scratch by itself, after the tensors whose offsets are given, greatest first, each in the
-first gap (`planner`). So room is planned for it: with one scratch buffer in a scope the first gap
-that holds it ends no higher than the room that was planned. Several in one scope may be put so that
-the last does not fit; then they are planned as one block, into which they fit in any order. The
-height that is stated is that of the simulated planner, never that of the packing.
+TFLM places scratch by itself, after the tensors whose offsets are given, greatest first, each in
+the first gap (`planner`). So room is planned for it. A single scratch buffer takes the first gap
+that holds it, which begins no higher than the room that was planned: it ends within the plan.
+Several in one scope may be put so that the last does not fit; then they are planned as one block:
+those that do not go elsewhere follow one another in it, and no gap of it is lost. The height that
+is stated is that of the simulated planner, never that of the packing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from lowtide.backends.tflite.tflm.check import check_offsets
 from lowtide.backends.tflite.tflm.in_place import Kernels, shareable
@@ -18,7 +19,6 @@ from lowtide.backends.tflite.tflm.lifetimes import ALIGNMENT, arena_buffers
 from lowtide.backends.tflite.tflm.metadata import METADATA, encode_offsets
 from lowtide.backends.tflite.tflm.planner import ONLINE, place_greedily
 from lowtide.errors import LowtideError, PlanError
-from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 from lowtide.solvers.allocation.problem import AllocationProblem, Block
 
@@ -40,7 +40,8 @@ class OfflinePlan:
     Attributes:
         offsets: of every tensor over all subgraphs; -1 for what is not in the arena.
         head_bytes: the arena's head with this plan, scratch included.
-        lower_bound_bytes: no layout of this order (with these in-place results) has a lower head.
+        lower_bound_bytes: no layout of this order has a lower head, be it with all of the in-place
+            results that the order allows or with none.
         greedy_bytes: the head of this order when TFLM plans by itself.
         in_place: (result, operand) tensors of the main subgraph that share an offset.
         metadata: the name and the bytes for `emit`.
@@ -105,7 +106,7 @@ def plan_offsets(
     if order is not None and sorted(order) != list(range(len(model.subgraphs[0].operators))):
         raise PlanError("the order is not a permutation of the main subgraph's operators")
     orders = _orders(order)
-    buffers = arena_buffers(model, scratch, orders, whole=True)
+    buffers = arena_buffers(model, scratch, orders)
     _limit(buffers)
     sequence = orders.get(0, range(len(model.subgraphs[0].operators)))
     pairs: list[tuple[int, int]] = []
@@ -114,43 +115,20 @@ def plan_offsets(
     base = [0]
     for subgraph in model.subgraphs:
         base.append(base[-1] + len(subgraph.tensors))
-    places = {
-        (b.subgraph, b.tensor): index for index, b in enumerate(buffers) if not b.is_scratch
-    }
-    marked = arena_buffers(model, scratch, orders)  # as TFLM's planner gets them
-    greedy = place_greedily(marked).height
+    places = {(b.subgraph, b.tensor): index for index, b in enumerate(buffers) if not b.is_scratch}
+    greedy = place_greedily(buffers)
     linked = {places[0, result]: places[0, operand] for result, operand in pairs}
-    several = len({b.first for b in buffers if b.is_scratch}) < sum(b.is_scratch for b in buffers)
-    best: tuple[int, list[int], dict[int, int]] | None = None
-    bounds: list[int] = []
-    for links in [linked, {}] if linked else [{}]:
-        for joined in [False, True] if several else [False]:
-            problem, members = _problem(buffers, links, joined=joined)
-            solution = allocate(
-                problem,
-                time_limit_s=time_limit_s,
-                seed=seed,
-                options=ExactAllocationOptions(work_limit=work_limit),
-            )
-            if not joined:
-                bounds.append(solution.lower_bound)
-            if solution.offsets is None:
-                continue
-            planned = _planned(buffers, members, solution.offsets)
-            height = place_greedily(marked, planned).height
-            if best is None or height < best[0]:
-                best = (height, planned, links)
-            if best[0] <= bounds[-1]:
-                break
-        if best is not None and best[0] <= bounds[0]:
-            break
-    if best is None or best[0] > greedy:  # the packing did not end: TFLM's own layout, if safe
-        own = place_greedily(buffers)
-        planned = [ONLINE if b.is_scratch else o for b, o in zip(buffers, own.offsets, strict=True)]
-        height = place_greedily(marked, planned).height
-        if best is None or height < best[0]:
-            best = (height, planned, {})
-    height, planned, links = best
+    found = _search(
+        buffers,
+        linked,
+        _Effort(time_limit_s, ExactAllocationOptions(work_limit=work_limit), seed),
+    )
+    height, planned = found.height, found.planned
+    if height > greedy.height:  # the packing did not end: TFLM's own layout
+        planned = [
+            ONLINE if b.is_scratch else o for b, o in zip(buffers, greedy.offsets, strict=True)
+        ]
+        height = place_greedily(buffers, planned).height
     offsets = [ONLINE] * base[-1]
     for buffer, offset in zip(buffers, planned, strict=True):
         if not buffer.is_scratch:
@@ -170,8 +148,8 @@ def plan_offsets(
     return OfflinePlan(
         offsets=tuple(offsets),
         head_bytes=height,
-        lower_bound_bytes=min([height, *bounds]),
-        greedy_bytes=greedy,
+        lower_bound_bytes=min(height, found.bound),
+        greedy_bytes=greedy.height,
         in_place=tuple((result, operand) for _, result, operand in checked.shared),
         metadata={METADATA: encode_offsets(model, offsets)},
     )
@@ -212,6 +190,52 @@ def _pairs(
                 found.append((result, operand))
                 break
     return found
+
+
+class _Effort(NamedTuple):
+    time_limit_s: float | None
+    options: ExactAllocationOptions
+    seed: int
+
+
+class _Found(NamedTuple):
+    """Offsets of the buffers (scratch online), the height that TFLM makes of them, and a bound."""
+
+    planned: list[int]
+    height: int
+    bound: int
+
+
+def _search(buffers: Sequence[ArenaBuffer], linked: Mapping[int, int], effort: _Effort) -> _Found:
+    """The lowest layout: with the in-place pairs, and if that is not at its bound without them."""
+    several = len({b.first for b in buffers if b.is_scratch}) < sum(b.is_scratch for b in buffers)
+    unused = max((b.nbytes for b in buffers if b.last < 0), default=0)  # each lies somewhere
+    best: _Found | None = None
+    bounds: list[int] = []
+    for links in [linked, {}] if linked else [{}]:
+        for joined in [False, True] if several else [False]:
+            problem, members = _problem(buffers, links, joined=joined)
+            solution = allocate(
+                problem,
+                time_limit_s=effort.time_limit_s,
+                seed=effort.seed,
+                options=effort.options,
+            )
+            if not joined:  # scratch in one block is a choice, and bounds nothing
+                bounds.append(max(solution.lower_bound, unused))
+            planned = _planned(buffers, members, solution.offsets or (0,) * len(members))
+            height = place_greedily(buffers, planned).height
+            if solution.offsets is not None and (best is None or height < best.height):
+                best = _Found(planned, height, 0)
+            if best is not None and best.height <= min(bounds):
+                return best._replace(bound=min(bounds))
+    if best is None:  # not even a greedy layout within the time limit
+        greedy = place_greedily(buffers)
+        planned = [
+            ONLINE if b.is_scratch else o for b, o in zip(buffers, greedy.offsets, strict=True)
+        ]
+        best = _Found(planned, place_greedily(buffers, planned).height, 0)
+    return best._replace(bound=min(bounds))
 
 
 def _problem(

@@ -11,8 +11,13 @@ import hashlib
 import importlib
 from typing import Any, cast
 
-from lowtide.backends.tflite.tflm.interpreter import captured, enough, load, measure_head
-from lowtide.backends.tflite.tflm.interpreter import open_interpreter
+from lowtide.backends.tflite.tflm.interpreter import (
+    captured,
+    enough,
+    load,
+    measure_head,
+    open_interpreter,
+)
 from lowtide.backends.tflite.tflm.trace import entries, hook
 from lowtide.errors import MissingExtraError, ModelError
 
@@ -23,7 +28,7 @@ _IDENTIFIER = b"TFL3"
 
 
 def probe(request: dict[str, object]) -> dict[str, object]:
-    """Request: `model` (a path), `limit`, `arena` ([subgraph, tensor, bytes] of the arena's tensors).
+    """Request: `model` (a path), `limit`, `arena` ([subgraph, tensor, bytes] of its tensors).
 
     Reply: `scratch`, a list of [subgraph, operator, sizes or None]; None where TFLM does not take
     the operator alone.
@@ -31,9 +36,7 @@ def probe(request: dict[str, object]) -> dict[str, object]:
     schema = _schema()
     data = load(request["model"])
     limit = int(cast("int", request["limit"]))
-    sizes = {
-        (int(s), int(t)): int(n) for s, t, n in cast("list[list[int]]", request["arena"])
-    }
+    sizes = {(int(s), int(t)): int(n) for s, t, n in cast("list[list[int]]", request["arena"])}
     whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     known: dict[bytes, list[int] | None] = {}
     found: list[list[object]] = []

@@ -13,7 +13,7 @@ from lowtide.backends.tflite.tflm.lifetimes import arena_buffers
 from lowtide.errors import LowtideError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from lowtide.backends.tflite.tflm.lifetimes import Scratch
     from lowtide.frontends.tflite import TfliteSource
@@ -45,6 +45,19 @@ class KernelScratch:
     def validated(self) -> bool:
         """All of it was measured by execution: only then may a plan be called proven."""
         return self.method in {"planner", "probes"} and not self.unknown
+
+    def renumbered(self, order: Sequence[int]) -> KernelScratch:
+        """The same for the emitted model, whose main subgraph has its operators in `order`."""
+        place = {operator: index for index, operator in enumerate(order)}
+
+        def moved(key: tuple[int, int]) -> tuple[int, int]:
+            return (0, place[key[1]]) if key[0] == 0 else key
+
+        return KernelScratch(
+            {moved(key): sizes for key, sizes in self.sizes.items()},
+            self.method,
+            tuple(moved(key) for key in self.unknown),
+        )
 
 
 @contextlib.contextmanager
@@ -83,7 +96,10 @@ def measure_scratch(
             if found is not None:
                 return found
             if method is not None:
-                raise ModelError("this build of tflite-micro does not show its planner's buffers")
+                raise ModelError(
+                    "tflite-micro does not show its planner's buffers: another build than ours, "
+                    "or an arena over 25 MiB"
+                )
         return _from_probes(source, path, timeout_s)
 
 
@@ -106,9 +122,7 @@ def _from_planner(source: TfliteSource, path: Path, timeout_s: float) -> KernelS
         )
     # Scratch carries the scope of its operator; called subgraphs' operators have scopes too.
     operator_at: dict[int, tuple[int, int]] = {}
-    marks = {
-        (s.index, op.index): (1,) for s in source.model.subgraphs for op in s.operators
-    }
+    marks = {(s.index, op.index): (1,) for s in source.model.subgraphs for op in s.operators}
     for buffer in arena_buffers(source.model, marks)[len(tensors) :]:
         operator_at.setdefault(buffer.first, (buffer.subgraph, buffer.operator))
     sizes: dict[tuple[int, int], list[int]] = {}
@@ -118,9 +132,7 @@ def _from_planner(source: TfliteSource, path: Path, timeout_s: float) -> KernelS
 
 
 def _from_probes(source: TfliteSource, path: Path, timeout_s: float) -> KernelScratch:
-    arena = [
-        [b.subgraph, b.tensor, b.nbytes] for b in arena_buffers(source.model, {})
-    ]
+    arena = [[b.subgraph, b.tensor, b.nbytes] for b in arena_buffers(source.model, {})]
     reply = child.run(
         f"{_PACKAGE}.probe:probe",
         {"model": str(path), "limit": ARENA_LIMIT, "arena": arena},

@@ -4,7 +4,7 @@ The recording tells how high the head is, not which buffers are in it. The plann
 (`GreedyMemoryPlanner::PrintMemoryPlan`), but only a debug build calls it. The shared library of the
 package exports its symbols, so that the child replaces one entry of the planner's virtual table:
 `GetMaximumMemorySize`, which the allocator calls when the plan is made, prints first. Nothing else
-changes. Where the symbols are missing (another platform, another build) the reply is empty, and
+changes. Where the symbols are missing (another platform, another build) there is no reply, and
 scratch is measured by one-op probes instead.
 """
 
@@ -23,14 +23,18 @@ __all__ = ["trace"]
 _CLASS = "_ZN6tflite5micro19GreedyMemoryPlanner"
 _VTABLE = "_ZTVN6tflite5micro19GreedyMemoryPlannerE"
 _SLOTS = 16
-_ENTRY = re.compile(r"\(id=(\d+)\): size=(\d+), offset=(-?\d+), first_used=(-?\d+) last_used=(-?\d+)")
+_DRAWABLE = 2**31 // 80  # it also draws a map, and scales offsets to 80 columns as 32-bit integers
+_ENTRY = re.compile(
+    r"\(id=(\d+)\): size=(\d+), offset=(-?\d+), first_used=(-?\d+) last_used=(-?\d+)"
+)
 _kept: list[object] = []  # the callback, for as long as the process lives
 
 
 def trace(request: dict[str, object]) -> dict[str, object]:
     """Request: `model` (a path), `limit`. Reply: `buffers`, as [size, offset, first, last] each.
 
-    The buffers come in the order in which they were added; None where the library is another.
+    The buffers come in the order in which they were added; None where the library is another, or
+    the head is beyond 25 MiB.
     """
     data = load(request["model"])
     limit = int(cast("int", request["limit"]))
@@ -40,7 +44,7 @@ def trace(request: dict[str, object]) -> dict[str, object]:
     with captured() as text:
         open_interpreter(data, size)
         printed = text()
-    return {"buffers": entries(printed)}
+    return {"buffers": entries(printed) or None}
 
 
 def entries(printed: str) -> list[list[int]]:
@@ -76,8 +80,10 @@ def hook() -> bool:
     original = signature(address or 0)
 
     def print_first(planner: int) -> int:
-        show(planner)
-        return int(original(planner))
+        height = int(original(planner))
+        if height < _DRAWABLE:
+            show(planner)
+        return height
 
     callback = signature(print_first)
     entry = table + ctypes.sizeof(ctypes.c_void_p) * places[0]

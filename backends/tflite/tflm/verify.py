@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from lowtide import child
+from lowtide.backends.tflite.tflm.breakdown import weights_bytes
 from lowtide.backends.tflite.tflm.feeds import feeds_for
 from lowtide.backends.tflite.tflm.scratch import ARENA_LIMIT, MEMORY_LIMIT
 from lowtide.errors import ModelError, VerificationError
@@ -108,14 +109,13 @@ def measure(source: TfliteSource, *, seed: int = 0, timeout_s: float = 300.0) ->
             memory_limit_bytes=MEMORY_LIMIT,
         )
     numbers = {k: int(cast("int", reply[k])) for k in ("head", "tail", "required")}
-    used = {t.buffer for s in source.model.subgraphs for t in s.tensors if t.constant}
     return TflmMeasurement(
         head_bytes=numbers["head"],
         tail_bytes=numbers["tail"],
         required_bytes=numbers["required"],
         fails_below=bool(reply["fails_below"]),
         categories=cast("dict[str, int]", reply["categories"]),
-        weights_bytes=sum(len(source.buffer(b)) for b in used),
+        weights_bytes=weights_bytes(source.model),
     )
 
 

@@ -24,7 +24,7 @@ def fits(
     budget: Annotated[
         str, typer.Option(help="The most that each may need: 256KiB, 64K, 8GB.", metavar="SIZE")
     ],
-    target: Target = "onnxruntime",
+    target: Target = None,
     time_limit: TimeLimit = None,
     dim: Dim = None,
     as_json: Annotated[

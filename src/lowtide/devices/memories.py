@@ -59,7 +59,7 @@ def pool_problem(
         blocks: what to place.
         alignment: of every offset.
         persistent_bytes: what lives from beginning to end beside the blocks, in one piece. It
-            becomes the last block, `(persistent)`, whose place costs nothing.
+            becomes the last block, `(persistent)`, which is moved before any other.
         shares: pairs of blocks that may lie at the same offset.
         weights: for each block the bytes that are read and written; empty for the sizes.
 
@@ -74,7 +74,7 @@ def pool_problem(
         first = min((block.lower for block in placed), default=0)
         last = max((block.upper for block in placed), default=first + 1)
         placed.append(Block("(persistent)", first, max(last, first + 1), persistent_bytes))
-        traffic.append(0)
+        traffic.append(1)
     return PoolProblem(
         tuple(placed), pools_of(device, alignment), shares=shares, weights=tuple(traffic)
     )

@@ -19,7 +19,7 @@ sharing, with which a small file unfolds to a huge tree: the tables that are rea
 repetition, and the bytes that they name are bounded (vectors of u8, which nobody copies, apart).
 The work is linear in those two bounds. Recursion is as deep as the schema, and bounded as well.
 
-The checks are those of flatbuffers' own C++ verifier, with the vtable's entries 1 to 3 refused.
+The checks are those of flatbuffers' own C++ verifier, with fields outside their table refused.
 """
 
 from __future__ import annotations
@@ -197,8 +197,10 @@ class _Verifier:
         self, table: int, offset: int, item: Field, offsets: tuple[int, ...], depth: int
     ) -> None:
         at = table + offset
-        if offset < 4 or at + item.width > self.end:
-            raise _DamageError(f"the field at {at} lies outside its table or the flatbuffer")
+        width = item.width if item.kind is Kind.SCALAR else 4
+        size: int = _U16.unpack_from(self.data, self._vtable_of(table) + 2)[0]
+        if offset < 4 or offset + width > size:
+            raise _DamageError(f"the field at {at} lies outside its table")
         if item.kind is Kind.SCALAR:
             if at & (item.width - 1):
                 raise _DamageError(f"the {item.width}-byte value at {at} is misaligned")
@@ -259,6 +261,10 @@ class _Verifier:
         return count
 
     # ---------------------------------------------------------------- steps
+
+    def _vtable_of(self, table: int) -> int:
+        """The place of a checked table's vtable."""
+        return table - int(_I32.unpack_from(self.data, table)[0])
 
     def _follow(self, at: int) -> int:
         """Where the offset stored at `at` points."""

@@ -18,6 +18,7 @@ from lowtide.backends.tflite.tflm import (
     KernelScratch,
     annotate,
     check_plan,
+    estimate_scratch,
     greedy_head,
     measure,
     measure_scratch,
@@ -60,7 +61,8 @@ class PreparedTflite(Prepared):
     Attributes:
         file: the model as it was read.
         imported: its main subgraph.
-        scratch: what the kernels ask for.
+        scratch: what the kernels of the device ask for: measured, or an estimate.
+        executed: what the reference kernels ask for, which run here.
         before: the model in TFLM as it came; None where TFLM does not run it.
     """
 
@@ -71,6 +73,7 @@ class PreparedTflite(Prepared):
     file: TfliteSource
     imported: TfliteImport
     scratch: KernelScratch
+    executed: KernelScratch
     before: TflmMeasurement | None
 
     @property
@@ -87,7 +90,7 @@ class PreparedTflite(Prepared):
     @property
     def arena_before(self) -> int:
         """The arena's head with the file's own plan, or as TFLM's planner lays the file out."""
-        if self.before is not None:
+        if self.before is not None and self.kernels is Kernels.REFERENCE:
             return self.before.head_bytes
         if stored_offsets(self.file) is not None:
             checked = check_plan(self.file, scratch=self.scratch.sizes)
@@ -105,12 +108,19 @@ class PreparedTflite(Prepared):
         return found
 
     def needed(self, planned: Planned) -> int:
-        """The least arena in which TFLM runs the planned model; its head where it does not."""
-        if isinstance(planned, PlannedTflite) and planned.after is not None:
-            return planned.after.required_bytes
-        if self.before is not None and not planned.plan.offsets:
-            return self.before.required_bytes
-        return planned.plan.arena_bytes or planned.timeline.peak_bytes
+        """The least arena in which TFLM runs the planned model; its head where it does not.
+
+        With other kernels than the executed ones, the planned head and what was measured beside it.
+        """
+        head = planned.plan.arena_bytes or planned.timeline.peak_bytes
+        run = planned.after if isinstance(planned, PlannedTflite) else None
+        if run is None and not planned.plan.offsets:
+            run = self.before
+        if run is None:
+            return head
+        if self.kernels is Kernels.REFERENCE:
+            return run.required_bytes
+        return head + run.required_bytes - run.head_bytes
 
     def conclude(self, planned: Planned) -> Planned:
         """The plan with offsets for TFLM, or the file's own order where that is not better."""
@@ -250,9 +260,12 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         raise ModelError(f"`{path}` has no operators: there is nothing to plan")
     device = settings.device
     kernels = Kernels.REFERENCE if device is None else Kernels(device.kernels)
-    annotate(imported.graph, source.model, scratch, kernels=kernels)
+    executed = scratch
     if kernels is not Kernels.REFERENCE:
-        for op in imported.graph.ops:  # what its kernels ask for is not what was executed
+        scratch = estimate_scratch(source.model, executed, kernels)
+    annotate(imported.graph, source.model, scratch, kernels=kernels)
+    if not scratch.validated:
+        for op in imported.graph.ops:
             op.workspace_known = False
     if device is not None:
         notes += _device_notes(device, source)
@@ -269,6 +282,7 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         file=source,
         imported=imported,
         scratch=scratch,
+        executed=executed,
         before=before,
     )
 
@@ -285,8 +299,8 @@ def _device_notes(device: Device, source: TfliteSource) -> list[str]:
     notes: list[str] = []
     if Kernels(device.kernels) is not Kernels.REFERENCE:
         notes.append(
-            f"{device.title} runs {device.kernels} kernels, which are not executed here: scratch "
-            f"and arena are those of the reference kernels, an estimate"
+            f"{device.title} runs {device.kernels} kernels, which are not executed here: their "
+            f"scratch, and so the arena, is an estimate"
         )
     if len(source.data) > device.flash_bytes:
         notes.append(

@@ -44,16 +44,17 @@ class StagedTflite(Staged):
         self._order = [op.source for op in planned.order if isinstance(op.source, int)]
         self._metadata: dict[str, bytes] = {}
         self._required: int | None = None
+        self._head: int | None = None
         model = prepared.file.model
         if planned.plan.offsets:
             offsets = prepared.stored(planned.plan)
-            check_offsets(
-                model,
-                offsets,
-                scratch=prepared.scratch.sizes,
-                orders={0: tuple(self._order)},
-                kernels=prepared.kernels,
-            )
+            orders = {0: tuple(self._order)}
+            kernels = prepared.kernels
+            for scratch in (prepared.scratch, prepared.executed):
+                checked = check_offsets(
+                    model, offsets, scratch=scratch.sizes, orders=orders, kernels=kernels
+                )
+            self._head = checked.head_bytes  # with what is executed here
             self._metadata[METADATA] = encode_offsets(model, offsets)
 
     @cached_property
@@ -92,9 +93,9 @@ class StagedTflite(Staged):
         started = time.perf_counter()
         prepared = self._prepared
         result = read(self.data)
-        head = self._planned.plan.arena_bytes
-        if prepared.before is None or head is None:
+        if prepared.before is None:
             return self._in_litert(result.data, started)
+        head = prepared.before.head_bytes if self._head is None else self._head
         done = verify_in_tflm(
             prepared.file,
             result,
@@ -108,7 +109,9 @@ class StagedTflite(Staged):
             _SESSION,
             time.perf_counter() - started,
             is_worse=done.after.required_bytes > done.before.required_bytes,
-            needed_bytes=done.after.required_bytes,
+            needed_bytes=done.after.required_bytes
+            if prepared.kernels is Kernels.REFERENCE
+            else prepared.needed(self._planned),
         )
 
     def _in_litert_bytes(self, result: TfliteSource) -> dict[str, object]:
