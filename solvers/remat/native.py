@@ -45,6 +45,4 @@ def native_problem(problem: RematProblem) -> _native.Remat:
             budget=problem.budget_bytes - problem.constant_bytes,
         )
     except ValueError as error:
-        raise InstanceError(
-            f"the {problem.num_nodes} ops cannot be searched: {error}"
-        ) from error
+        raise InstanceError(f"the {problem.num_nodes} ops cannot be searched: {error}") from error

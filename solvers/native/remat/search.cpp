@@ -309,7 +309,7 @@ void Walk::run(Control& control) {
 }
 
 SearchResult search(const Problem& problem, const std::vector<std::vector<Node>>& starts,
-                    const SearchOptions& options, int threads, const std::function<bool()>& hook) {
+                    const SearchOptions& options, int threads, const std::function<bool(double)>& hook) {
   const auto count = static_cast<std::size_t>(std::max(threads, 1));
   std::vector<SearchResult> results(count);
   std::vector<std::exception_ptr> errors(count);
@@ -321,11 +321,11 @@ SearchResult search(const Problem& problem, const std::vector<std::vector<Node>>
     try {
       SearchOptions own = options;
       own.seed = options.seed * 0x9e3779b97f4a7c15ULL + k;
+      Walk walk(problem, starts, own);
       Control control(options.time_limit_s, options.work_limit, [&, k] {
-        if (k == 0 && hook && hook()) halt = true;
+        if (k == 0 && hook && hook(walk.found() ? walk.cost() : -1)) halt = true;
         return halt.load() || done.load() < k || (options.work_limit == 0 && done.load() < count);
       });
-      Walk walk(problem, starts, own);
       walk.run(control);
       results[k] = {walk.best(), walk.cost(), walk.moves(), control.work(),
                     control.stopped() &&

@@ -111,8 +111,9 @@ struct SearchResult {
   bool clock = false;  // the time limit, or Ctrl-C, ended it
 };
 
-// `threads` walks with seeds of their own; the hook is called from the calling thread only.
+// `threads` walks with seeds of their own; the hook is called from the calling thread only, with
+// the best cost of its walk so far, -1 for none; it returns true to stop.
 SearchResult search(const Problem& problem, const std::vector<std::vector<Node>>& starts,
-                    const SearchOptions& options, int threads, const std::function<bool()>& hook);
+                    const SearchOptions& options, int threads, const std::function<bool(double)>& hook);
 
 }  // namespace lowtide::remat
