@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["base_bound", "peak_bound", "repeat_bound"]
 
-# Beyond this many pairs of a node and an unrepeatable buffer, part 2 of the peak's bound is left out.
+# Beyond this many pairs of a node and an unrepeatable buffer, part 2 is left out.
 _MOST_PAIRS = 5_000_000
 
 

@@ -78,9 +78,9 @@ def search(
 
     Returns:
         A checked solution: `optimal` when the cost meets a bound that holds for the scope;
-        `infeasible` when the peak's bound exceeds the budget; else, with the best sequence so far or
-        none, `feasible` where the work limit ended the search and `time_limit` where the clock or
-        Ctrl-C did.
+        `infeasible` when the peak's bound exceeds the budget; else, with the best sequence so far
+        or none, `feasible` where the work limit ended the search and `time_limit` where the clock
+        or Ctrl-C did.
 
     Raises:
         InstanceError: the problem is too large for the search.

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowtide.errors import InputError, InstanceError, LowtideError
+from lowtide.solvers import _native
 from lowtide.solvers.remat.bounds import peak_bound, repeat_bound
 from lowtide.solvers.remat.check import check, peak_of
 from lowtide.solvers.remat.problem import OrderScope, RematProblem
@@ -35,7 +36,7 @@ CHAIN = RematProblem(
 @settings(max_examples=120, deadline=None)
 @given(remat_problems(max_nodes=5), st.sampled_from(OrderScope))
 def test_the_search_against_the_reference(problem: RematProblem, scope: OrderScope) -> None:
-    """Never below the least cost, no false proof of any kind; and on graphs this small, that cost."""
+    """Never below the least cost, no false proof; and on graphs this small, that cost."""
     found = search(problem, scope=scope, time_limit_s=None, options=SHORT)
     exact = solve_reference(problem, scope)
     if exact is None:
@@ -158,12 +159,53 @@ def test_wrong_arguments() -> None:
         search(CHAIN, time_limit_s=-1)
     with pytest.raises(LowtideError, match="threads"):
         search(CHAIN, options=SearchOptions(threads=0))
-    n = 200_000
-    big = RematProblem(
-        n, tuple(Buffer(2, v, (v + 1,) if v + 1 < n else ()) for v in range(n)), (1,) * n, 3
-    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sizes": [1]}, "unequal"),
+        ({"sizes": [1, -1]}, "2\\^60"),
+        ({"sizes": [1 << 60, 1 << 60]}, "2\\^60"),
+        ({"producers": [0, 2]}, "not a node"),
+        ({"consumers": [[1], [7]]}, "not a node"),
+        ({"costs": [1.0, float("nan")]}, "cost"),
+        ({"costs": [1.0, -1.0]}, "cost"),
+        ({"order": [0, 0]}, "permutation"),
+        ({"in_place": [(1, 0, 1)]}, "in-place"),
+        ({"num_nodes": -1}, "negative"),
+    ],
+)
+def test_the_core_checks_what_it_is_given(changes: dict[str, object], message: str) -> None:
+    fields: dict[str, object] = {
+        "num_nodes": 2,
+        "sizes": [1, 1],
+        "producers": [0, 1],
+        "consumers": [[1], []],
+        "outputs": [False, True],
+        "workspace": [0, 0],
+        "costs": [1.0, 1.0],
+        "pinned": [False, False],
+        "order": [0, 1],
+        "in_place": [],
+        "budget": 1,
+    }
+    with pytest.raises(ValueError, match=message):
+        _native.Remat(**(fields | changes))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_problem_too_large_for_the_search_is_refused() -> None:
+    n = 100_000
+    readers = [(v + 1,) if v + 1 < n else () for v in range(n)]
+    buffers = tuple(Buffer(2, v, r, not r) for v, r in enumerate(readers))
+    # Node 0 is read at the end as well, so that the budget of three buffers is within reach.
+    buffers = (Buffer(2, 0, (1, n - 1)), *buffers[1:])
     with pytest.raises(InstanceError, match="1 GiB"):
-        search(replace(big, workspace=(0,) * n, budget_bytes=4, constant_bytes=1), time_limit_s=1)
+        search(
+            RematProblem(n, buffers, (1,) * n, 6, workspace=(0, 0, 3) + (0,) * (n - 3)),
+            time_limit_s=5,
+            options=SearchOptions(schedule=False),
+        )
 
 
 def test_the_registry() -> None:
