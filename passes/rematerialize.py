@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
-
-from lowtide.solvers.remat.registry import get_remat_solver
 
 from lowtide.errors import LowtideError
 from lowtide.ir import refresh_views, simulate, unroll
@@ -14,6 +13,8 @@ from lowtide.passes.lower import lower
 from lowtide.passes.plan import Certificate
 from lowtide.solvers.joint import pack_order
 from lowtide.solvers.remat.problem import OrderScope, RematProblem
+from lowtide.solvers.remat.registry import get_solver
+from lowtide.solvers.remat.search import SearchOptions, search
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Rematerialize", "remat_problem"]
 
-_ATTEMPTS = 3
+_ATTEMPTS = 3  # of solving for less where the layout is higher than the peak
+_BISECTIONS = 6
+_WORK = 8  # what a look at a run is worth in looks at a node
 _PACK_WORK = 4_000_000
 
 
@@ -52,17 +55,48 @@ class Rematerialize:
         budget = state.budget_bytes
         if budget is None or not state.repeats:
             return state
-        if simulate(state.graph, state.accounting, state.order).peak_bytes <= budget:
+        if state.peak_bytes <= budget:
             return state
-        solve = get_remat_solver(self.solver)
-        limit = state.time_limit_s if self.time_limit_s is None else self.time_limit_s
-        scope = OrderScope.FIXED if self.order == "fixed" else OrderScope.FREE
-        aim = budget
-        for _ in range(_ATTEMPTS):
-            problem = remat_problem(state, aim)
-            solution = solve(problem, scope=scope, time_limit_s=limit, seed=state.seed)
-            if solution.sequence is None:
+        found, floor, proven = self._within(state, budget, 1)
+        if found is not None:
+            return found
+        if proven:
+            floor = max(floor, budget + 1)
+        # Nothing within the budget: how far down is it possible to go?
+        low, high = max(budget, floor), state.peak_bytes
+        for _ in range(_BISECTIONS):
+            middle = (low + high) // 2
+            if middle >= high:
                 break
+            better, _, _ = self._within(state, middle, _BISECTIONS)
+            if better is None:
+                low = middle + 1
+            else:
+                found, high = better, better.peak_bytes
+        return replace(found or state, peak_floor_bytes=floor)
+
+    def _within(self, state: State, budget: int, part: int) -> tuple[State | None, int, bool]:
+        """A state within `budget` with 1 / `part` of the effort, or None.
+
+        Also the least peak that is possible at all, and whether none within the budget is.
+        """
+        solve = get_solver(self.solver)
+        if solve is search and state.work_limit is not None:
+            work = _WORK * state.work_limit // part
+            solve = partial(search, options=SearchOptions(work_limit=work))
+        limit = state.time_limit_s if self.time_limit_s is None else self.time_limit_s
+        aim, floor = budget, 0
+        for _ in range(_ATTEMPTS):
+            solution = solve(
+                remat_problem(state, aim),
+                scope=OrderScope.FIXED if self.order == "fixed" else OrderScope.FREE,
+                time_limit_s=None if limit is None else limit / part,
+                seed=state.seed,
+            )
+            if aim == budget:
+                floor = solution.peak_bound_bytes
+            if solution.sequence is None:
+                return None, floor, aim == budget and solution.status is Status.INFEASIBLE
             steps = refresh_views([state.graph.ops[node] for node in solution.sequence])
             graph = unroll(state.graph, steps)
             peak = simulate(graph, state.accounting).peak_bytes
@@ -73,12 +107,9 @@ class Rematerialize:
                 )
             height = _height(graph, state)
             if height <= budget:
-                return _applied(state, graph, steps, solution)
+                return _applied(state, graph, steps, solution), floor, False
             aim -= height - budget
-        floor = solution.peak_bound_bytes
-        if solution.status is Status.INFEASIBLE and aim == budget:
-            floor = max(floor, budget + 1)
-        return replace(state, peak_floor_bytes=floor)
+        return None, floor, False
 
 
 def remat_problem(state: State, budget_bytes: int) -> RematProblem:

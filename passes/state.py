@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from lowtide.ir import simulate
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,6 +58,11 @@ class State:
         if len(set(self.plan.sequence)) < len(self.plan.sequence):
             return self.graph.ops
         return tuple(self.graph.op(name) for name in self.plan.sequence)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The peak of the planned sequence, simulated."""
+        return simulate(self.graph, self.accounting, self.order).peak_bytes
 
 
 @runtime_checkable

@@ -247,7 +247,7 @@ def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | 
             f"{text}, and {what} needs at least {least:,} (proven): "
             f"raise --budget to {report.budget['fits_at']:,}"
         )
-    if report.proof["scope"] == "order+layout":
+    if report.proof["scope"] == "order+layout" and "floor" not in report.budget:
         beside = needed - report.arena_bytes.after
         return BudgetNotMetError(
             f"{text}; no order or layout of the tensors needs less, but {beside:,} bytes are the "

@@ -147,9 +147,7 @@ class PreparedTflite(Prepared):
             return planned
         staged = self.stage(planned, Path(), Path())
         after = measure(read(staged.data), seed=self.settings.seed)
-        return PlannedTflite(
-            self, planned.plan, planned.timeline, planned.seconds, planned.notes, after
-        )
+        return PlannedTflite(self, planned.plan, planned.timeline, notes=planned.notes, after=after)
 
     def _laid_out(self, planned: Planned) -> Planned:
         order = [op.source for op in planned.order if isinstance(op.source, int)]

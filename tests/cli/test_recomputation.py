@@ -1,0 +1,108 @@
+"""Budgets below the best order: ops run again in the emitted model, executed and measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+
+import lowtide
+from lowtide.bench.networks import randwire
+from lowtide.cli import main, optimize_main
+from lowtide.onnxruntime import create_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# A run's own bookkeeping.
+NOISE_BYTES = 1 << 15
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A branching network whose best order is proven."""
+    path = tmp_path_factory.mktemp("remat") / "net.onnx"
+    onnx.save(randwire(3, nodes=16, channels=16, side=40), path)
+    return path
+
+
+def call(
+    command: Callable[[Sequence[str]], None], *arguments: object, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as exit_:
+        command([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return int(exit_.value.code or 0), captured.out, captured.err
+
+
+def test_a_budget_below_every_order(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Met by recomputation: the price is stated, the file does it, and a plan repeats it."""
+    least = lowtide.analyze(model).peak_bytes
+    assert least.after == least.lower_bound
+    budget = least.after * 9 // 10
+    output, plan = tmp_path / "out.onnx", tmp_path / "plan.json"
+    arguments = (model, "-o", output, "--budget", budget, "--plan-out", plan, "--json")
+    code, out, err = call(optimize_main, *arguments, capsys=capsys)
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    again = report["recomputation"]
+    assert again["runs"] > 0
+    assert again["cost_percent"] > 0
+    assert report["status"] == "feasible"
+    assert max(report["peak_bytes"]["after"], report["arena_bytes"]["after"]) <= budget
+    assert report["verification"] == {
+        "numerics": "identical",
+        "max_abs_error": 0.0,
+        "order": "executed",
+        "notes": [],
+    }
+    measured = report["measured"]
+    assert measured["tensor_peak_after"] <= budget
+    assert measured["peak_after"] <= budget + NOISE_BYTES
+    assert measured["arena_after"] <= budget
+    sequence = json.loads(plan.read_text())["sequence"]
+    assert len(sequence) == len(set(sequence)) + again["runs"]
+
+    second = tmp_path / "second.onnx"
+    code, _, err = call(main, "apply", plan, model, "-o", second, "--no-verify", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert second.read_bytes() == output.read_bytes()
+
+    feed = {"image": np.random.default_rng(0).standard_normal((1, 3, 40, 40), np.float32)}
+    session = create_session(output)
+    assert session.run(None, feed)[0].tobytes() == session.run(None, feed)[0].tobytes()
+
+
+def test_what_recomputation_cannot_do(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A budget below a floor is proven to be impossible; another one shows how far it went."""
+    output = tmp_path / "out.onnx"
+    code, _, err = call(optimize_main, model, "-o", output, "--budget", "1KiB", capsys=capsys)
+    assert code == 3
+    assert "every sequence, recomputation included, needs at least" in err
+    report = lowtide.analyze(model, budget="1KiB")
+    assert report.budget is not None
+    assert 1024 < report.budget["floor"] <= report.budget["fits_at"]
+    code, _, _ = call(
+        optimize_main, model, "-o", output, "--budget", report.budget["fits_at"], capsys=capsys
+    )
+    assert code == 0
+    assert output.exists()
+
+
+def test_portable_files_do_not_repeat(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A session at basic optimisation would merge the copies."""
+    budget = lowtide.analyze(model).peak_bytes.after * 3 // 4
+    arguments = (model, "-o", tmp_path / "out.onnx", "--portable", "--budget", budget)
+    code, _, _ = call(optimize_main, *arguments, capsys=capsys)
+    assert code in (3, 4)

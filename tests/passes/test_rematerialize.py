@@ -1,0 +1,146 @@
+"""The pass that computes again what a budget leaves no room to keep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lowtide.errors import InputError
+from lowtide.ir import Accounting, Graph, Role, Traits, refresh_views, simulate, unroll, verify
+from lowtide.passes.costs import op_cost, op_costs
+from lowtide.passes.pipeline import parse, run
+from lowtide.passes.plan import Plan
+from lowtide.passes.rematerialize import Rematerialize, remat_problem
+from lowtide.passes.state import State
+from lowtide.solvers.remat.problem import OrderScope
+from lowtide.solvers.remat.reference import solve_reference
+from tests.strategies import accountings, graphs
+
+PIPELINE = "inplace,schedule,rematerialize,allocate"
+
+
+def state_of(graph: Graph, accounting: Accounting, budget: int | None) -> State:
+    """A state before any pass."""
+    blank = Plan("0" * 64, "onnx", "none", {}, tuple(op.name for op in graph.ops))
+    return State(
+        graph=graph,
+        accounting=accounting,
+        plan=blank,
+        time_limit_s=None,
+        work_limit=200_000,
+        budget_bytes=budget,
+        repeats=True,
+    )
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_what_is_found_fits(data: st.DataObject) -> None:
+    """Peak and arena are within the budget, and nothing is repeated that must not be."""
+    graph = data.draw(graphs(max_ops=7))
+    accounting = replace(data.draw(accountings()), outputs_live_to_end=True)
+    peak = simulate(graph, accounting).peak_bytes
+    budget = data.draw(st.integers(1, max(peak, 1)))
+    state = run(parse(PIPELINE), state_of(graph, accounting, budget))
+    steps = refresh_views([graph.op(name) for name in state.plan.sequence])
+    assert [op.name for op in steps] == list(state.plan.sequence)
+    unrolled = unroll(graph, steps)
+    verify(unrolled)
+    found = simulate(unrolled, state.accounting).peak_bytes
+    assert found == state.peak_bytes
+    if found > budget:
+        assert state.peak_floor_bytes is None or state.peak_floor_bytes <= found
+        return
+    if len(steps) > len(graph):
+        assert state.plan.arena_bytes is not None
+        assert state.plan.arena_bytes <= budget
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_against_the_exhaustive_search(data: st.DataObject) -> None:
+    """A floor is never above what is possible; what the reference finds, the pass finds too."""
+    graph = data.draw(graphs(max_ops=5))
+    accounting = Accounting(inputs_in_arena=data.draw(st.booleans()))
+    before = state_of(graph, accounting, None)
+    assume(before.peak_bytes > 1)
+    budget = data.draw(st.integers(1, before.peak_bytes - 1))
+    problem = remat_problem(before, budget)
+    least = solve_reference(problem, OrderScope.FREE)
+    state = Rematerialize()(replace(before, budget_bytes=budget))
+    if least is None:
+        assert state.peak_bytes > budget
+    else:
+        assert state.peak_bytes <= budget
+        assert state.peak_floor_bytes is None or state.peak_floor_bytes <= budget
+
+
+def chain(traits: Traits = Traits()) -> Graph:  # noqa: B008 - frozen
+    """x -> a (8 bytes) -> b (1) -> c (8) -> d = c + a."""
+    graph = Graph("chain")
+    x = graph.add_tensor("x", "uint8", [1], role=Role.INPUT)
+    sizes = {"a": 8, "b": 1, "c": 8, "d": 1}
+    a, b, c, d = (graph.add_tensor(name, "uint8", [size]) for name, size in sizes.items())
+    graph.add_op("fa", "test", "Any", [x], [a], traits=traits)
+    graph.add_op("fb", "test", "Any", [a], [b])
+    graph.add_op("fc", "test", "Any", [b], [c], workspace_bytes=8)
+    graph.add_op("fd", "test", "Any", [c, a], [d])
+    graph.add_output(d)
+    return graph
+
+
+def test_the_price_is_paid_only_when_needed() -> None:
+    """Without a budget, or with enough, every op runs once; else one runs again."""
+    for budget, expected in ((None, 4), (25, 4), (24, 5), (17, 5)):
+        state = run(parse(PIPELINE), state_of(chain(), Accounting(), budget))
+        assert len(state.plan.sequence) == expected
+    assert state.plan.sequence == ("fa", "fb", "fc", "fa", "fd")
+    assert state.plan.certificate is not None
+    assert state.plan.certificate.status == "feasible"
+    assert (state.peak_bytes, state.plan.arena_bytes) == (17, 17)
+    assert set(state.plan.offsets) == {"a", "b", "c", "d", "a~2"}
+
+
+@pytest.mark.parametrize("traits", [Traits(pinned=True), Traits(random=True), Traits(once=True)])
+def test_what_must_not_run_again(traits: Traits) -> None:
+    """Then the budget is proven to be out of reach."""
+    state = run(parse(PIPELINE), state_of(chain(traits), Accounting(), 24))
+    assert len(state.plan.sequence) == 4
+    assert state.peak_floor_bytes == 25
+
+
+def test_targets_that_cannot_repeat() -> None:
+    """Nothing changes for them."""
+    state = replace(state_of(chain(), Accounting(), 20), repeats=False)
+    assert run(parse(PIPELINE), state).plan.sequence == ("fa", "fb", "fc", "fd")
+
+
+def test_the_best_below_the_order_is_shown() -> None:
+    """A budget that is out of reach: the least peak that was found is planned."""
+    state = run(parse(PIPELINE), state_of(chain(), Accounting(), 5))
+    assert state.peak_bytes == 17
+    assert state.peak_floor_bytes == 17
+
+
+def test_options() -> None:
+    """A named solver; an unknown one is an error."""
+    with pytest.raises(InputError, match="there is no remat solver `magic`"):
+        Rematerialize(solver="magic")(state_of(chain(), Accounting(), 20))
+    fixed = Rematerialize(order="fixed")(state_of(chain(), Accounting(), 20))
+    assert fixed.plan.sequence == ("fa", "fb", "fc", "fa", "fd")
+
+
+def test_costs() -> None:
+    """Measured seconds count, views are free, and more work costs more."""
+    graph = chain()
+    base = op_costs(graph)
+    assert all(cost > 0 for cost in base)
+    graph.op("fa").cost = 0.5
+    graph.op("fb").traits = Traits(view=True)
+    graph.op("fc").flops = 10**9
+    assert op_cost(graph.op("fa")) == 500_000_000
+    assert op_cost(graph.op("fb")) == 0
+    assert op_cost(graph.op("fc")) > base[2]
