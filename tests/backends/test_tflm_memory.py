@@ -28,6 +28,7 @@ from tests.backends.tflm_models import (
     call_twice_model,
     plan_bytes,
     random_model,
+    resource_model,
     scratch_model,
     while_model,
 )
@@ -46,6 +47,7 @@ _MODELS = {
     "scratch": scratch_model(),
     "while": while_model(),
     "call-twice": call_twice_model(),
+    "resource": resource_model(),
 }
 
 

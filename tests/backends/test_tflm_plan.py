@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,9 @@ from tests.backends.tflm_models import (
 
 if TYPE_CHECKING:
     from lowtide.frontends.tflite import TfliteSource
+
+
+fb: Any = importlib.import_module("ai_edge_litert.schema_py_generated")
 
 
 def in_order(source: TfliteSource) -> range:
@@ -163,6 +167,25 @@ def test_outputs_that_a_bad_plan_corrupts_are_noticed() -> None:
         check_plan(read(data), scratch={})
     with pytest.raises(VerificationError, match="TFLite Micro output 0 differs"):
         verify_in_tflm(source, read(data), predicted_head_bytes=1024)
+
+
+def test_a_model_that_reads_what_nothing_wrote_is_named_as_such() -> None:
+    """A SLICE of four elements with a result of 64: TFLM leaves the rest as it was."""
+    model = ModelBuilder()
+    main = model.subgraph()
+    source = main.tensor((1, 64))
+    begin = main.tensor((2,), "int32", data=np.array([0, 0]))
+    size = main.tensor((2,), "int32", data=np.array([1, 4]))
+    middle, result = main.tensor((1, 64)), main.tensor((1, 64))
+    main.op("ADD", [source, source], [middle], fb.AddOptionsT(), 2)
+    main.op("SLICE", [middle, begin, size], [result], fb.SliceOptionsT())
+    main.subgraph.inputs, main.subgraph.outputs = [source], [result]
+    held = read(model.finish())
+    metadata = {METADATA: encode_offsets(held.model, [0, -1, -1, 64, 128])}
+    changed = read(emit(held, in_order(held), metadata=metadata))
+    assert measure(held).head_bytes < 192  # TFLM lays the result over the dead input
+    with pytest.raises(VerificationError, match="reads bytes that nothing wrote"):
+        verify_in_tflm(held, changed, predicted_head_bytes=192)
 
 
 def test_litert_notices_another_model() -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "code_of",
     "plan_bytes",
     "random_model",
+    "resource_model",
     "scratch_model",
     "while_model",
 ]
@@ -34,6 +35,7 @@ _TYPES = {
     "int64": (fb.TensorType.INT64, np.int64),
     "uint8": (fb.TensorType.UINT8, np.uint8),
     "bool": (fb.TensorType.BOOL, np.bool_),
+    "resource": (fb.TensorType.RESOURCE, np.int32),
 }
 
 
@@ -279,6 +281,41 @@ def call_twice_model() -> bytes:
     wide = main.add(first, value)
     main.subgraph.inputs = [choice, value]
     main.subgraph.outputs = [main.add(branching(wide), first)]
+    return model.finish()
+
+
+def resource_model() -> bytes:
+    """A variable, read and assigned in the main subgraph, and read in the branches of an IF."""
+    model = ModelBuilder()
+    main, first, second = (model.subgraph(n) for n in ("main", "first", "second"))
+
+    def handle(graph: SubgraphBuilder) -> int:
+        options: Any = fb.VarHandleOptionsT()
+        options.container, options.sharedName = "", "state"
+        made = graph.tensor((), "resource")
+        graph.op("VAR_HANDLE", [], [made], options)
+        return made
+
+    def current(graph: SubgraphBuilder, variable: int) -> int:
+        made = graph.tensor((1, 40), "float32")
+        graph.op("READ_VARIABLE", [variable], [made], fb.ReadVariableOptionsT())
+        return made
+
+    for branch, times in ((first, 1), (second, 2)):
+        branch.subgraph.inputs = [branch.tensor((), "resource"), branch.tensor((1, 40), "float32")]
+        total = branch.subgraph.inputs[1]
+        for _ in range(times):
+            total = branch.add(total, current(branch, branch.subgraph.inputs[0]))
+        branch.subgraph.outputs = [total]
+    choice, value = main.tensor((1,), "bool"), main.tensor((1, 40), "float32")
+    variable = handle(main)
+    total = main.add(current(main, variable), value)
+    main.op("ASSIGN_VARIABLE", [variable, total], [], fb.AssignVariableOptionsT())
+    options: Any = fb.IfOptionsT()
+    options.thenSubgraphIndex, options.elseSubgraphIndex = 1, 2
+    result = main.tensor((1, 40), "float32")
+    main.op("IF", [choice, variable, total], [result], options)
+    main.subgraph.inputs, main.subgraph.outputs = [choice, value], [result]
     return model.finish()
 
 

@@ -6,8 +6,8 @@
                    |──────────────|  outputs stay to the end of their subgraph
 
 What lives in the arena: every tensor without data in the file that is no variable and not empty,
-used or not, and the scratch buffers that kernels ask for. Variables, tensor structures and the
-kernels' own data are in the persistent tail. Source: AllocationInfoBuilder in
+used or not, and the scratch buffers that kernels ask for. Variables, their handles, the tensors'
+structures and the kernels' own data are in the persistent tail. Source: AllocationInfoBuilder in
 tensorflow/lite/micro/micro_allocation_info.cc, as in the package `tflite-micro` (`trace` reads the
 same from the running interpreter). Older sources let a tensor live from its latest creation, so
 that a subgraph that is called twice forgets its first call: a plan under the lifetimes here holds
@@ -17,6 +17,7 @@ for them too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from lowtide.errors import ModelError
@@ -24,13 +25,24 @@ from lowtide.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lowtide.frontends.tflite import TfliteModel
+    from lowtide.frontends.tflite import TfliteModel, TfliteTensor
 
-__all__ = ["ALIGNMENT", "NOT_IN_ARENA", "ArenaBuffer", "Scratch", "arena_buffers", "scopes_of"]
+__all__ = [
+    "ALIGNMENT",
+    "NOT_IN_ARENA",
+    "ArenaBuffer",
+    "Scratch",
+    "arena_buffers",
+    "arena_bytes",
+    "resource_handles",
+    "scopes_of",
+]
 
 ALIGNMENT = 16  # MicroArenaBufferAlignment()
 NOT_IN_ARENA = -1
 _MAX_SCOPES = 1_000_000
+_RESOURCE = 13  # TensorType.RESOURCE
+_HANDLE_BYTES = 4
 
 # Bytes of each scratch buffer by (subgraph, operator), in the order in which the kernel asks.
 Scratch = dict[tuple[int, int], tuple[int, ...]]
@@ -94,15 +106,15 @@ def arena_buffers(
     """
     walk = _Walk(model, scratch, orders or {})
     walk.subgraph(0)
+    handles = resource_handles(model)
     found: list[ArenaBuffer] = []
     for subgraph in model.subgraphs:
         for tensor in subgraph.tensors:
-            if tensor.constant and _has_bytes(model, tensor.buffer):
-                continue
-            if tensor.variable or tensor.nbytes == 0:
+            nbytes = arena_bytes(model, tensor)
+            if nbytes == 0 or (subgraph.index, tensor.index) in handles:
                 continue
             span = walk.tensors[subgraph.index][tensor.index]
-            found.append(_buffer(subgraph.index, tensor.index, -1, tensor.nbytes, span))
+            found.append(_buffer(subgraph.index, tensor.index, -1, nbytes, span))
     for subgraph in model.subgraphs:
         for operator in walk.order(subgraph.index):
             sizes = scratch.get((subgraph.index, operator), ())
@@ -125,9 +137,26 @@ def scopes_of(
     return walk.scopes
 
 
-def _has_bytes(model: TfliteModel, buffer: int) -> bool:
-    held = model.buffers[buffer]
-    return held.outside or held.stop > held.start
+def arena_bytes(model: TfliteModel, tensor: TfliteTensor) -> int:
+    """What a tensor takes in the arena, before rounding; 0 for one that is not there.
+
+    A resource is the number of a variable, 4 bytes; what it names is in the tail.
+    """
+    held = model.buffers[tensor.buffer]
+    if tensor.variable or (tensor.constant and (held.outside or held.stop > held.start)):
+        return 0
+    return _HANDLE_BYTES * prod(tensor.shape) if tensor.type == _RESOURCE else tensor.nbytes
+
+
+def resource_handles(model: TfliteModel) -> frozenset[tuple[int, int]]:
+    """(subgraph, tensor) of what VAR_HANDLE makes: the kernel keeps it, outside the arena."""
+    return frozenset(
+        (subgraph.index, tensor)
+        for subgraph in model.subgraphs
+        for operator in subgraph.operators
+        if operator.kind == "VAR_HANDLE"
+        for tensor in operator.outputs
+    )
 
 
 def _buffer(subgraph: int, tensor: int, operator: int, nbytes: int, span: _Span) -> ArenaBuffer:

@@ -28,21 +28,23 @@ _IDENTIFIER = b"TFL3"
 
 
 def probe(request: dict[str, object]) -> dict[str, object]:
-    """Request: `model` (a path), `limit`, `arena` ([subgraph, tensor, bytes] of its tensors).
+    """The scratch of every operator, alone.
 
-    Reply: `scratch`, a list of [subgraph, operator, sizes or None]; None where TFLM does not take
-    the operator alone.
+    Request: `model` (a path), `limit`, `arena` ([subgraph, tensor, bytes] of its tensors),
+    `handles` ([subgraph, tensor] that a kernel keeps outside). Reply: `scratch`, a list of
+    [subgraph, operator, sizes or None]; None where TFLM does not take the operator alone.
     """
     schema = _schema()
     data = load(request["model"])
     limit = int(cast("int", request["limit"]))
     sizes = {(int(s), int(t)): int(n) for s, t, n in cast("list[list[int]]", request["arena"])}
+    handles = {(int(s), int(t)) for s, t in cast("list[list[int]]", request["handles"])}
     whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     known: dict[bytes, list[int] | None] = {}
     found: list[list[object]] = []
     for number, subgraph in enumerate(whole.subgraphs):
         for index in range(len(subgraph.operators or ())):
-            cut, live = _alone(schema, whole, number, index, sizes)
+            cut, live = _alone(schema, whole, number, index, sizes, handles)
             key = hashlib.sha256(cut + repr(live).encode()).digest()
             if key not in known:
                 known[key] = _scratch(cut, live, limit)
@@ -63,7 +65,12 @@ def _schema() -> Any:
 
 
 def _alone(
-    schema: Any, whole: Any, number: int, index: int, sizes: dict[tuple[int, int], int]
+    schema: Any,
+    whole: Any,
+    number: int,
+    index: int,
+    sizes: dict[tuple[int, int], int],
+    handles: set[tuple[int, int]],
 ) -> tuple[bytes, int]:
     """The one-operator model, and the bytes of its tensors in the arena."""
     flatbuffers = importlib.import_module("flatbuffers")
@@ -103,7 +110,8 @@ def _alone(
     model.subgraphs = [cut]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output()), sum(sizes[number, t] for t in live)
+    taken = [t for t in live if t not in outputs or (number, t) not in handles]
+    return bytes(builder.Output()), sum(sizes[number, t] for t in taken)
 
 
 def _scratch(data: bytes, live: int, limit: int) -> list[int] | None:

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lowtide import child
-from lowtide.backends.tflite.tflm.lifetimes import arena_buffers
+from lowtide.backends.tflite.tflm.lifetimes import (
+    ALIGNMENT,
+    arena_buffers,
+    arena_bytes,
+    resource_handles,
+)
 from lowtide.errors import LowtideError, ModelError
 
 if TYPE_CHECKING:
@@ -132,10 +137,17 @@ def _from_planner(source: TfliteSource, path: Path, timeout_s: float) -> KernelS
 
 
 def _from_probes(source: TfliteSource, path: Path, timeout_s: float) -> KernelScratch:
-    arena = [[b.subgraph, b.tensor, b.nbytes] for b in arena_buffers(source.model, {})]
+    # An operand is an input of the one-op model, also where VAR_HANDLE makes it in the whole one.
+    arena = [
+        [s.index, t.index, -(-arena_bytes(source.model, t) // ALIGNMENT) * ALIGNMENT]
+        for s in source.model.subgraphs
+        for t in s.tensors
+        if arena_bytes(source.model, t)
+    ]
+    handles = [list(key) for key in sorted(resource_handles(source.model))]
     reply = child.run(
         f"{_PACKAGE}.probe:probe",
-        {"model": str(path), "limit": ARENA_LIMIT, "arena": arena},
+        {"model": str(path), "limit": ARENA_LIMIT, "arena": arena, "handles": handles},
         timeout_s=timeout_s,
         memory_limit_bytes=MEMORY_LIMIT,
     )
