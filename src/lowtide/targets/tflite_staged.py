@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["StagedTflite"]
 
 _SESSION = "stock TensorFlow Lite Micro, which keeps the order and takes the plan in the file"
+_SOURCES = "TensorFlow Lite Micro, built with these sources"
 _LITERT = "LiteRT, which keeps the order and plans its arena by itself"
 
 
@@ -83,7 +84,7 @@ class StagedTflite(Staged):
 
         kernels = self._prepared.kernels
         if self._required is not None and kernels is Kernels.REFERENCE:
-            how = "run in tflite-micro's interpreter, reference kernels, 64-bit pointers"
+            how = "run in the interpreter of tflite-micro: reference kernels, 64-bit pointers"
             return Arena(self._required, "measured", how)
         needed = self._prepared.needed(self._planned)
         return Arena(needed, "estimate", f"{kernels} kernels, which were not executed")
@@ -106,7 +107,7 @@ class StagedTflite(Staged):
         return Outcome(
             {"numerics": "identical", "max_abs_error": 0.0, "order": "executed"},
             {**_measured(done), **self._in_litert_bytes(result)},
-            _SESSION,
+            _SOURCES if prepared.settings.target == "c" else _SESSION,
             time.perf_counter() - started,
             is_worse=done.after.required_bytes > done.before.required_bytes,
             needed_bytes=done.after.required_bytes
