@@ -33,7 +33,7 @@ CHAIN = RematProblem(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(remat_problems(max_nodes=5), st.sampled_from(OrderScope))
 def test_the_search_against_the_reference(problem: RematProblem, scope: OrderScope) -> None:
     """Never below the least cost, no false proof; and on graphs this small, that cost."""
@@ -198,11 +198,11 @@ def test_a_problem_too_large_for_the_search_is_refused() -> None:
     n = 100_000
     readers = [(v + 1,) if v + 1 < n else () for v in range(n)]
     buffers = tuple(Buffer(2, v, r, not r) for v, r in enumerate(readers))
-    # Node 0 is read at the end as well, so that the budget of three buffers is within reach.
+    # Node 0 is read in the end as well, so the input order does not meet a budget that one op does.
     buffers = (Buffer(2, 0, (1, n - 1)), *buffers[1:])
     with pytest.raises(InstanceError, match="1 GiB"):
         search(
-            RematProblem(n, buffers, (1,) * n, 6, workspace=(0, 0, 3) + (0,) * (n - 3)),
+            RematProblem(n, buffers, (1,) * n, 7, workspace=(0, 0, 0, 3) + (0,) * (n - 4)),
             time_limit_s=5,
             options=SearchOptions(schedule=False),
         )
