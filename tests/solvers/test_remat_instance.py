@@ -96,7 +96,7 @@ def test_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     path.write_bytes(b'{"\xff"')
     with pytest.raises(InstanceError, match="byte 2"):
         read_instance(path)
-    monkeypatch.setattr(instance, "MAX_FILE_BYTES", 5)
+    monkeypatch.setattr(instance, "MAX_FILE_BYTES", 2)
     with pytest.raises(InstanceError, match="larger than"):
         read_instance(path)
     monkeypatch.setattr(instance, "MAX_NODES", 1)

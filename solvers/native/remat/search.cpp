@@ -264,6 +264,7 @@ void Walk::tidy(Control& control) {
   now_ = Sequence(problem_, best_);
   for (Index i = now_.length(); i-- > 0;) {
     if (now_.count(now_[i]) == 1) continue;
+    if (options_.fixed_order && !now_.repeats(i)) continue;
     edits_.assign(1, {i, -1});
     const Score score = now_.evaluate(edits_);
     if (control.spend(1 + score.walked)) break;
