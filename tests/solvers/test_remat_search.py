@@ -109,7 +109,7 @@ def test_an_order_that_meets_the_budget_is_a_proof() -> None:
     assert (solution.status, solution.overhead_percent) == (Status.OPTIMAL, 0.0)
     assert solution.solver == "exact order"
     fixed = search(problem.with_budget(12), scope=OrderScope.FIXED, time_limit_s=0.1)
-    assert fixed.sequence is None
+    assert fixed.cost is None or fixed.cost > problem.base_cost
 
 
 @pytest.mark.parametrize("scope", OrderScope)
