@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lowtide.errors import InputError, InstanceError, LowtideError
@@ -33,7 +33,7 @@ CHAIN = RematProblem(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(remat_problems(max_nodes=5), st.sampled_from(OrderScope))
 def test_the_search_against_the_reference(problem: RematProblem, scope: OrderScope) -> None:
     """Never below the least cost, no false proof; and on graphs this small, that cost."""
@@ -58,7 +58,12 @@ def test_the_bounds_hold(problem: RematProblem) -> None:
         assert solve_reference(problem.with_budget(budget), OrderScope.FREE) is None
     room = problem.budget_bytes - problem.constant_bytes
     if schedule(problem.once).lower_bound_bytes > room:
-        exact, bound = solve_reference(problem, OrderScope.FREE), repeat_bound(problem)
+        exact = solve_reference(problem, OrderScope.FREE)
+        bound = repeat_bound(problem, OrderScope.FREE)
+        assert exact is None or (bound is not None and bound.cost <= exact[0])
+    if peak_of(problem, problem.order) > problem.budget_bytes:
+        exact = solve_reference(problem, OrderScope.FIXED)
+        bound = repeat_bound(problem, OrderScope.FIXED)
         assert exact is None or (bound is not None and bound.cost <= exact[0])
 
 
@@ -104,7 +109,7 @@ def test_an_order_that_meets_the_budget_is_a_proof() -> None:
     assert (solution.status, solution.overhead_percent) == (Status.OPTIMAL, 0.0)
     assert solution.solver == "exact order"
     fixed = search(problem.with_budget(12), scope=OrderScope.FIXED, time_limit_s=0.1)
-    assert fixed.sequence is None
+    assert fixed.cost is None or fixed.cost > problem.base_cost
 
 
 @pytest.mark.parametrize("scope", OrderScope)
@@ -198,11 +203,11 @@ def test_a_problem_too_large_for_the_search_is_refused() -> None:
     n = 100_000
     readers = [(v + 1,) if v + 1 < n else () for v in range(n)]
     buffers = tuple(Buffer(2, v, r, not r) for v, r in enumerate(readers))
-    # Node 0 is read at the end as well, so that the budget of three buffers is within reach.
+    # Node 0 is read in the end as well, so the input order does not meet a budget that one op does.
     buffers = (Buffer(2, 0, (1, n - 1)), *buffers[1:])
     with pytest.raises(InstanceError, match="1 GiB"):
         search(
-            RematProblem(n, buffers, (1,) * n, 6, workspace=(0, 0, 3) + (0,) * (n - 3)),
+            RematProblem(n, buffers, (1,) * n, 7, workspace=(0, 0, 0, 3) + (0,) * (n - 4)),
             time_limit_s=5,
             options=SearchOptions(schedule=False),
         )

@@ -131,20 +131,25 @@ Index Walk::pick_run() {
 bool Walk::evict() {
   if (now_.length() / kLongest > problem_.num_nodes()) return false;
   const Index at = pick_run();
-  // Live before and after the run and not read by it (not made: that is not live before).
+  // Live before and after the run (so not made by it), and not read by it, unless the run could
+  // write over what it reads.
   const auto before = now_.live_words(at), after = now_.live_words(at + 1);
   const std::vector<Index>& reads = problem_.reads(now_[at]);
+  const auto& over = problem_.in_place(now_[at]);
   Index chosen = -1;
   double best = -1;
-  Index seen = 0;
   const bool uniform = draw() & 1;
   for (std::size_t w = 0; w < before.size(); ++w) {
     for (std::uint64_t rest = before[w] & after[w]; rest != 0; rest &= rest - 1) {
       const Index b = static_cast<Index>(w * 64) + std::countr_zero(rest);
       const Node p = problem_.producer(b);
       if (problem_.size(b) == 0 || p < 0 || !problem_.repeatable(p)) continue;
-      if (std::find(reads.begin(), reads.end(), b) != reads.end()) continue;
-      ++seen;
+      const auto read = std::find(reads.begin(), reads.end(), b);
+      if (read != reads.end() && std::none_of(over.begin(), over.end(), [&](const auto& pair) {
+            return pair.second == read - reads.begin();
+          })) {
+        continue;
+      }
       const double worth =
           uniform ? unit()
                   : unit() * static_cast<double>(problem_.size(b)) / (problem_.cost(p) + 1e-9);
@@ -168,7 +173,8 @@ bool Walk::evict() {
   // The stage of the next use, and the one place of each repeat in it.
   std::sort(again_.begin(), again_.end(),
             [&](Node a, Node b) { return problem_.place(a) < problem_.place(b); });
-  if (use == now_.length()) return false;
+  // What the caller needs at the end is made again in the last stage, before its last run.
+  if (use == now_.length() && --use == at) return false;
   Index begin = use;
   while (begin > 0 && now_.repeats(begin - 1)) --begin;
   for (const Node v : again_) {
@@ -258,6 +264,7 @@ void Walk::tidy(Control& control) {
   now_ = Sequence(problem_, best_);
   for (Index i = now_.length(); i-- > 0;) {
     if (now_.count(now_[i]) == 1) continue;
+    if (options_.fixed_order && !now_.repeats(i)) continue;
     edits_.assign(1, {i, -1});
     const Score score = now_.evaluate(edits_);
     if (control.spend(1 + score.walked)) break;

@@ -6,8 +6,9 @@
 //
 //     shift      a run, or a block of runs, earlier or later, as far as no run that it depends on,
 //                or that reads what it makes, is passed                      (free order)
-//     evict      at a run that is over the budget: a live buffer that the run does not touch is
-//                made again right before its next use, and so are operands that are not live there
+//     evict      at a run that is over the budget: a live buffer that the run does not touch (or
+//                might write over) is made again right before its next use, and so are operands
+//                that are not live there
 //     drop       a repeat, or several neighbouring ones
 //     move       a repeat, as a shift; in the fixed order to another stage
 //
