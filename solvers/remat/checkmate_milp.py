@@ -7,8 +7,9 @@ published program, with the incumbent as a warm start.
 
 **What is proven.**  A bound is the solver's own, lowered by its margin (`milp/solve.py`: a search's
 bound holds within a feasibility tolerance of 1e-7), then raised to the next sum of costs there is
-(`extras.py`).  A limit below the incumbent is half a unit of the costs, or 1e-6 of the extra cost
-where a unit is smaller than that; `optimal` is said only where no sum of costs lies between.
+(`extras.py`).  A limit is half a unit of the costs below the incumbent, or 1e-9 of its extra cost
+where that is more (ten times the tolerance); `optimal` is said only where no sum of costs lies
+between.
 Every sequence is rounded, then checked in integers.
 """
 
@@ -107,7 +108,14 @@ def checkmate_milp(
             if progress is not None:
                 cost = None if best is None else problem.cost_of(best)
                 progress(cost, problem.base_cost)
-            best, bound, infeasible, timed_out = _solve(problem, best, opts, clock, seed)
+            improved = True
+            while improved and not timed_out and not infeasible:
+                before = best
+                best, found, infeasible, timed_out = _solve(problem, best, opts, clock, seed)
+                if found is not None and (bound is None or found.cost > bound.cost):
+                    bound = found
+                met = best is not None and bound is not None and bound.cost >= problem.cost_of(best)
+                improved = best != before and not met and not opts.strict
     except KeyboardInterrupt:
         timed_out = True
     return conclude(

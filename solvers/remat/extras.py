@@ -20,8 +20,9 @@ __all__ = ["cost_with_extra", "extra_of", "next_sum", "step_below"]
 
 # Sums are tabulated up to this many multiples of their greatest common divisor.
 _MAX_TABLE = 1 << 22
-# A limit this much (relatively) below another is told apart by a solver that works in floats.
-_RESOLUTION = Fraction(1, 1_000_000)
+# A limit this much (relatively) below another is told apart by a solver that works in floats: where
+# the limit is about 1000, this is ten times the feasibility tolerance of 1e-7.
+_RESOLUTION = Fraction(1, 1_000_000_000)
 
 
 def extra_of(problem: RematProblem, sequence: Sequence[int]) -> Fraction:
@@ -49,8 +50,8 @@ def _divisor(costs: Iterable[Fraction]) -> Fraction:
 def step_below(costs: Iterable[int | float], value: Fraction) -> Fraction:
     """How far below `value` a limit for something cheaper may be set and still be met by it.
 
-    Half the greatest common divisor of the costs, if a solver's floats tell that apart; else a
-    part of the value, and what lies between has to be excluded by `next_sum`.
+    Half the greatest common divisor of the costs, if a solver's floats tell that apart; else 1e-9
+    of the value, and what lies between has to be excluded by `next_sum`.
     """
     items = [f for cost in set(costs) if (f := Fraction(cost)) and f <= value]
     if not items:

@@ -27,7 +27,13 @@ exact peaks, in-place pairs included:
 
 Variables that cannot be 1 are left out, given the limit: a run that alone costs more than it, runs
 and keeps later than any use (`_last`), rows whose possibly live buffers all fit.  What cannot run
-again is kept up to its last certain reader.
+again is kept up to its last certain reader.  And stages outside a band repeat nothing (`_hot`):
+
+- Before the first stage in which all that may ever be of use does not fit: a plan that repeats
+  something earlier may keep it all instead, and is in that stage with no less, at no more cost.
+- After the stage behind the last one in which all of that, and any repeat, might not fit: what is
+  repeated later may be repeated in that stage already (in the input order, so operands come first,
+  as they are there, repeated later, or made by it) and kept; everything fits from there on.
 """
 
 from __future__ import annotations
@@ -99,7 +105,11 @@ class StageModel:
         ]
         self._cost = [float(c) * scale for c in costs]
         self._limit = None if limit is None else float(limit) * scale
+        self._band = range(n)
         self._last_run, self._last = self._last_use()
+        for _ in range(3):  # fewer stages may repeat, so less is useful late, so fewer are hot
+            self._band = self._hot()
+            self._last_run, self._last = self._last_use()
         self._runs: dict[tuple[int, int], int] = {}
         self._keeps: dict[tuple[int, int], int] = {}
         self._maxima: list[tuple[int, int, int]] = []  # L = max of two terms
@@ -120,8 +130,8 @@ class StageModel:
         for k in reversed(range(n)):
             for b in self._makes[k]:
                 last[b] = self._later(b, last_run)
-                if self._again[k]:
-                    last_run[k] = max(last_run[k], min(last[b], n - 1))
+                if self._again[k] and self._band:
+                    last_run[k] = max(k, last_run[k], min(last[b], self._band[-1]))
         for b, p in enumerate(self._producer):
             if p < 0:
                 last[b] = self._later(b, last_run)
@@ -131,6 +141,31 @@ class StageModel:
         if self._output[b]:
             return self.problem.num_nodes
         return max((last_run[c] for c in self._readers[b]), default=-1)
+
+    def _hot(self) -> range:
+        """The stages that may repeat anything; see the text above."""
+        n, room = self.problem.num_nodes, self._room * self._unit
+        alone, beside = [False] * n, [False] * n
+        for t in range(n):
+            live = sum(
+                size
+                for size, p, last in zip(self._size, self._producer, self._last, strict=True)
+                if p < t <= last
+            )
+            first = live + self._work[t] + sum(self._size[b] for b in self._makes[t])
+            again = max(
+                (
+                    self._work[k] + sum(self._size[b] for b in self._makes[k] if self._last[b] < t)
+                    for k in range(t)
+                    if self._again[k]
+                ),
+                default=0,
+            )
+            alone[t], beside[t] = first > room, max(first, live + again) > room
+        if not any(beside):
+            return range(0)
+        last = max(t for t in range(n) if beside[t])
+        return range(alone.index(True) if any(alone) else last, min(last + 2, n))
 
     def _build(self) -> None:
         n, builder = self.problem.num_nodes, self._builder
@@ -144,7 +179,7 @@ class StageModel:
             return
         for t in range(n):
             for k in range(t):
-                if self._again[k] and t <= self._last_run[k]:
+                if self._again[k] and t <= self._last_run[k] and t in self._band:
                     self._runs[t, k] = builder.variable(self._cost[k])
         for b, p in enumerate(self._producer):
             certain = n if self._output[b] else max(self._readers[b], default=-1)
