@@ -40,6 +40,7 @@ __all__ = ["GRACE_S", "LinearSolution", "MilpSolver", "Outcome", "solve"]
 GRACE_S = 2.0
 _MARGIN = 1e-6
 _MEMORY_BYTES = 8 << 30
+_NO_LIMIT_S = 2e6  # what poll() takes
 
 
 class MilpSolver(StrEnum):
@@ -148,7 +149,7 @@ def solve(
             "seed": seed,
             "relative_gap": relative_gap,
         }
-        hard = 1e9 if time_limit_s is None else time_limit_s + grace_s
+        hard = _NO_LIMIT_S if time_limit_s is None else time_limit_s + grace_s
         try:
             reply = child.run(
                 "lowtide.solvers.milp.worker:solve",

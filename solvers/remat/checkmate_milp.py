@@ -15,9 +15,12 @@ Every sequence is rounded, then checked in integers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lowtide.errors import InputError
 from lowtide.solvers.milp.solve import MilpSolver, Outcome, solve
@@ -34,6 +37,7 @@ from lowtide.solvers.remat.stages import StageModel
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lowtide.solvers.milp.model import LinearModel
     from lowtide.solvers.remat.problem import Cost, RematProblem
     from lowtide.solvers.remat.solution import RematSolution
 
@@ -51,6 +55,8 @@ class MilpOptions:
         strict: the published program, without anything that tightens it.
         solver: HiGHS, SCIP, or Gurobi where it is installed.
         search_work: look for an incumbent with `search`, with this much work; 0 for not at all.
+        relax_above: of more variables than this, solve the linear relaxation first: its bound is
+            exact, and it fixes variables.
         max_nodes: problems with more nodes are refused: the program grows with their square.
     """
 
@@ -58,6 +64,7 @@ class MilpOptions:
     solver: MilpSolver = MilpSolver.HIGHS
     search_work: int = 100_000_000
     max_nodes: int = 600
+    relax_above: int = 10_000
 
 
 def checkmate_milp(
@@ -187,9 +194,14 @@ def _solve(
         model = StageModel(problem, limit=limit, scale=scale)
         if model.impossible:
             return _proven(problem, best, limit, known, costs)
-    hint = None if best is None else model.point(best)
+    program, relaxed = model.model, -math.inf
+    if not options.strict and program.num_variables > options.relax_above:
+        program, relaxed = _relaxed(program, limit, scale, clock, seed, options)
+        if relaxed == math.inf:
+            return _proven(problem, best, limit, known, costs)
+    hint = None if best is None or limit is not None else model.point(best)
     result = solve(
-        model.model,
+        program,
         time_limit_s=clock.left,
         hint=hint,
         solver=options.solver,
@@ -205,13 +217,44 @@ def _solve(
         if peak_of(problem, found) <= problem.budget_bytes:
             best = _incumbent(problem, (found,) if best is None else (found, best))
     ended = result.outcome is not Outcome.SOLVED
-    if not result.bound > 0 or result.outcome is Outcome.INFEASIBLE:
+    proven = max(result.bound, relaxed)
+    if not proven > 0 or result.outcome is Outcome.INFEASIBLE:
         return best, None, False, ended
-    raw = Fraction(result.bound) / Fraction(scale)
+    raw = Fraction(proven) / Fraction(scale)
     if limit is not None:
         raw = min(raw, limit)
     top = raw if best is None else extra_of(problem, best)
     return best, _bound(problem, next_sum(costs, min(raw, top), top)), False, ended
+
+
+def _relaxed(
+    program: LinearModel,
+    limit: Fraction | None,
+    scale: float,
+    clock: Clock,
+    seed: int,
+    options: MilpOptions,
+) -> tuple[LinearModel, float]:
+    """The program without the variables that its linear relaxation excludes, and its exact bound.
+
+    A variable whose reduced cost alone, on top of the bound, exceeds the limit is at its lower
+    bound in every point within the limit.
+    """
+    linear = replace(program, integer=np.zeros_like(program.integer))
+    result = solve(linear, time_limit_s=clock.left, solver=options.solver, seed=seed)
+    clock.children_s += result.cpu_seconds
+    if result.outcome is Outcome.INFEASIBLE:
+        return program, math.inf
+    if result.duals is None or not math.isfinite(result.bound) or limit is None:
+        return program, result.bound
+    rows = np.repeat(np.arange(program.num_rows), np.diff(program.starts))
+    reduced = program.cost - np.bincount(
+        program.columns, program.values * result.duals[rows], program.num_variables
+    )
+    # The margin is far above the rounding of these sums.
+    over = program.integer & (program.lower == 0)
+    over &= reduced > float(limit) * scale - result.bound + _UNITS * 1e-6
+    return replace(program, upper=np.where(over, 0.0, program.upper)), result.bound
 
 
 def _proven(

@@ -22,6 +22,8 @@ from lowtide.solvers.remat.check import check
 from lowtide.solvers.remat.checkmate_milp import checkmate_milp
 from lowtide.solvers.remat.chen import CHECKPOINTS, checkpoint
 from lowtide.solvers.remat.griewank import griewank
+from lowtide.solvers.remat.interval_cp import interval_cp
+from lowtide.solvers.remat.lp_rounding import lp_rounding
 from lowtide.solvers.remat.problem import OrderScope
 from lowtide.solvers.remat.search import search
 from lowtide.solvers.remat.solution import RematSolution
@@ -56,6 +58,8 @@ class RematSolver(Protocol):
 _SOLVERS: dict[str, RematSolver] = {
     "search": search,
     "checkmate-milp": checkmate_milp,
+    "checkmate-lp-rounding": lp_rounding,
+    "interval-cp": interval_cp,
     **{name: partial(checkpoint, name) for name in CHECKPOINTS},
     "griewank": griewank,
     "chain": chain,
