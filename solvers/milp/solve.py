@@ -1,6 +1,6 @@
 """Solve a program in a child process: HiGHS, or SCIP or Gurobi where they are installed.
 
-    parent: arrays -> file,  run the child, kill it when the hard limit passes,  check what comes back
+    parent: arrays -> file,  run the child, kill it at the hard limit,  check what comes back
     child:  `worker.solve`
 
 **What is believed.**  A point that comes back is rounded to integers (where asked for) and checked

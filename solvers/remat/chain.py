@@ -3,8 +3,8 @@
 O. Beaumont et al., Optimal checkpointing for heterogeneous chains, 2019, arXiv:1911.13214 (rotor).
 Level i is kept, the levels up to j are to be reversed, and m bytes are left for more of them:
 
-    cost(i, j, m) = min over i < k <= j of   cost(k, j, m - size(k))              keep k next
-                                           + again(i + 1 .. k - 1) + cost(i, k - 1, m)   if k > i + 1
+    cost(i, j, m) = min over i < k <= j of   cost(k, j, m - size(k))            keep k next
+                                         + again(i + 1 .. k - 1) + cost(i, k - 1, m)   if k > i + 1
     cost(i, i, m) = 0
 
 where `again` is the cost of the forward nodes between two levels.  Bytes come in 64 buckets; for
@@ -17,6 +17,7 @@ O(levels^3 x buckets), in vectors; more levels than 160 are joined in runs of eq
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ def chain(
         return with_gaps(turn, ended)
 
     buckets = range(_BUCKETS, -1, -1) if groups else range(0)
-    best, timed_out = best_of(problem, (lambda m=m: planned(m) for m in buckets), clock)
+    best, timed_out = best_of(problem, (partial(planned, m) for m in buckets), clock)
     return conclude(
         problem,
         best,

@@ -89,10 +89,7 @@ class CheckmateModel:
         ]
         # S[n] is what is left at the end.
         self._s = [
-            [
-                builder.variable(lower=float(t == n and self._stays[i]))
-                for i in range(min(t, n))
-            ]
+            [builder.variable(lower=float(t == n and self._stays[i])) for i in range(min(t, n))]
             for t in range(n + 1)
         ]
         self._free: dict[tuple[int, int, int], int] = {}

@@ -2,8 +2,8 @@
 
 As it is, the program is `stages.py`, solved for something cheaper than the incumbent: an incumbent
 deletes the runs that alone cost as much, and with them most of the program.  If the solver finds
-that there is nothing cheaper, the incumbent is the optimum.  With `strict` it is `checkmate.py`, the
-published program, with the incumbent as a warm start.
+that there is nothing cheaper, the incumbent is the optimum.  With `strict` it is `checkmate.py`,
+the published program, with the incumbent as a warm start.
 
 **What is proven.**  A bound is the solver's own, lowered by its margin (`milp/solve.py`: a search's
 bound holds within a feasibility tolerance of 1e-7), then raised to the next sum of costs there is
@@ -199,6 +199,8 @@ def _solve(
         program, relaxed = _relaxed(program, limit, scale, clock, seed, options)
         if relaxed == math.inf:
             return _proven(problem, best, limit, known, costs)
+        if clock.left == 0:
+            return best, _raised(problem, relaxed, scale, limit, best, costs), False, True
     hint = None if best is None or limit is not None else model.point(best)
     result = solve(
         program,
@@ -218,13 +220,9 @@ def _solve(
             best = _incumbent(problem, (found,) if best is None else (found, best))
     ended = result.outcome is not Outcome.SOLVED
     proven = max(result.bound, relaxed)
-    if not proven > 0 or result.outcome is Outcome.INFEASIBLE:
+    if result.outcome is Outcome.INFEASIBLE:
         return best, None, False, ended
-    raw = Fraction(proven) / Fraction(scale)
-    if limit is not None:
-        raw = min(raw, limit)
-    top = raw if best is None else extra_of(problem, best)
-    return best, _bound(problem, next_sum(costs, min(raw, top), top)), False, ended
+    return best, _raised(problem, proven, scale, limit, best, costs), False, ended
 
 
 def _relaxed(
@@ -268,6 +266,24 @@ def _proven(
     if limit is None or known is None:
         return None, None, True, False
     return best, _bound(problem, next_sum(costs, limit, known)), False, False
+
+
+def _raised(
+    problem: RematProblem,
+    objective: float,
+    scale: float,
+    limit: Fraction | None,
+    best: tuple[int, ...] | None,
+    costs: Sequence[Cost],
+) -> CostBound | None:
+    """The bound that an objective's bound proves: nothing within the limit is cheaper than it."""
+    if not objective > 0:
+        return None
+    raw = Fraction(objective) / Fraction(scale)
+    if limit is not None:
+        raw = min(raw, limit)
+    top = raw if best is None else extra_of(problem, best)
+    return _bound(problem, next_sum(costs, min(raw, top), top))
 
 
 def _bound(problem: RematProblem, extra: Fraction) -> CostBound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lowtide.solvers.remat.checkpoints import articulation, best_of, cuts, every, greedy, segments
@@ -49,7 +50,7 @@ def checkpoint(
     turn = Turn.of(problem)
     candidates = candidates_of(turn)
     kept = _greedy(turn, candidates) if by_size else _sqrt(candidates)
-    best, timed_out = best_of(problem, (lambda k=k: segments(turn, k) for k in kept), clock)
+    best, timed_out = best_of(problem, (partial(segments, turn, k) for k in kept), clock)
     return conclude(
         problem,
         best,

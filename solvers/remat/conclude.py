@@ -20,7 +20,7 @@ __all__ = ["Clock", "conclude"]
 
 
 class Clock:
-    """Wall and processor time since it was made, processor time of child processes added by hand."""
+    """Wall and processor time since it was made; that of child processes is added by hand."""
 
     def __init__(self, limit_s: float | None) -> None:
         self._begin, self._cpu = time.perf_counter(), time.process_time()

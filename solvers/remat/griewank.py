@@ -12,6 +12,7 @@ its gap ends when the last level of the range is reversed (`replay.py`).
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lowtide.solvers.remat.checkpoints import best_of
@@ -42,7 +43,7 @@ def griewank(
     turn = Turn.of(problem)
     best, timed_out = best_of(
         problem,
-        (lambda s=s: _planned(turn, s) for s in range(len(turn.levels), 0, -1)),
+        (partial(_planned, turn, s) for s in range(len(turn.levels), 0, -1)),
         clock,
     )
     return conclude(

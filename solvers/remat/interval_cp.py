@@ -97,7 +97,8 @@ def interval_cp(
         raise InputError(f"the time limit must not be negative, got {time_limit_s}")
     if problem.num_nodes > opts.max_nodes:
         raise InputError(
-            f"{problem.num_nodes} nodes are over {opts.max_nodes}: raise `max_nodes` or use `search`"
+            f"{problem.num_nodes} nodes are over {opts.max_nodes}: "
+            f"raise `max_nodes` or use `search`"
         )
     known: list[tuple[int, ...]] = [problem.order, *start]
     for sequence in known:
@@ -142,7 +143,7 @@ def interval_cp(
 
 
 class _Intervals:
-    """The model of a problem; `complete` tells whether it has every plan up to the incumbent's cost."""
+    """The model; `complete` tells whether it has every plan up to the incumbent's cost."""
 
     def __init__(
         self, problem: RematProblem, best: tuple[int, ...] | None, runs: int | None
@@ -187,8 +188,9 @@ class _Intervals:
 
     def _runs(self, k: int, copies: int) -> None:
         model, n = self.model, self.n
-        stages, events, present = [model.new_constant(k)], [model.new_constant(self._at(k, k))], []
-        present.append(model.new_constant(1))
+        stages: list[cp_model.IntVar] = [model.new_constant(k)]
+        events: list[cp_model.IntVar] = [model.new_constant(self._at(k, k))]
+        present: list[cp_model.IntVar] = [model.new_constant(1)]
         for i in range(1, copies):
             stage = model.new_int_var(k + 1, n - 1, f"t{k}.{i}") if k < n - 1 else None
             if stage is None:

@@ -13,7 +13,9 @@ multipliers (`milp/model.py`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -114,17 +116,7 @@ def _rounded(
     if model.impossible:
         return [], None, True, False
     program = model.model
-    linear = type(program)(
-        program.cost,
-        program.lower,
-        program.upper,
-        np.zeros_like(program.integer),
-        program.starts,
-        program.columns,
-        program.values,
-        program.row_lower,
-        program.row_upper,
-    )
+    linear = replace(program, integer=np.zeros_like(program.integer))
     result = solve(linear, time_limit_s=clock.left, solver=MilpSolver.HIGHS)
     clock.children_s += result.cpu_seconds
     if result.outcome is Outcome.INFEASIBLE:
@@ -132,7 +124,7 @@ def _rounded(
     bound = None
     if result.bound > 0:
         extra = Fraction(result.bound) / Fraction(scale)
-        bound = CostBound(OrderScope.FIXED, _down(problem, extra), "lp")
+        bound = CostBound(OrderScope.FIXED, cost_with_extra(problem, extra), "lp")
     if result.values is None:
         return [], bound, False, True
     point = result.values.tolist()
@@ -145,15 +137,12 @@ def _rounded(
         for b, buffer in enumerate(problem.once.buffers)
         if buffer.size and (buffer.producer >= 0 or problem.inputs_in_arena)
     }
-    sequences = [
-        replay(problem, lambda t, b, kept=kept: b not in sized or (t, b) in kept) for kept in plans
-    ]
+    sequences = [replay(problem, partial(_keeps, sized, kept)) for kept in plans]
     return sequences, bound, False, False
 
 
-def _down(problem: RematProblem, extra: Fraction) -> Cost:
-    """The bound before it is raised to a sum of costs: integers may be rounded up."""
-    return cost_with_extra(problem, extra)
+def _keeps(sized: set[int], kept: set[tuple[int, int]], t: int, b: int) -> bool:
+    return b not in sized or (t, b) in kept
 
 
 def _raised(problem: RematProblem, bound: CostBound, best: tuple[int, ...]) -> Cost:

@@ -78,12 +78,12 @@ class StageModel:
         n = problem.num_nodes
         place = problem.position
         once = problem.once
-        counted = [b.size if b.producer >= 0 or problem.inputs_in_arena else 0 for b in once.buffers]
+        counted = [
+            b.size if b.producer >= 0 or problem.inputs_in_arena else 0 for b in once.buffers
+        ]
         ids = [k for k, size in enumerate(counted) if size]
         self._size = [counted[k] for k in ids]
-        self._producer = [
-            place[p] if (p := once.buffers[k].producer) >= 0 else -1 for k in ids
-        ]
+        self._producer = [place[p] if (p := once.buffers[k].producer) >= 0 else -1 for k in ids]
         self._readers = [sorted(place[c] for c in once.buffers[k].consumers) for k in ids]
         self._output = [once.buffers[k].output for k in ids]
         self._makes: list[list[int]] = [[] for _ in range(n)]
@@ -100,9 +100,7 @@ class StageModel:
                 self._pairs[place[q.node]].append((new[q.output], new[q.input]))
         pinned = {place[v] for v in problem.pinned}
         costs = [problem.costs[v] for v in problem.order]
-        self._again = [
-            k not in pinned and (limit is None or costs[k] <= limit) for k in range(n)
-        ]
+        self._again = [k not in pinned and (limit is None or costs[k] <= limit) for k in range(n)]
         self._cost = [float(c) * scale for c in costs]
         self._limit = None if limit is None else float(limit) * scale
         self._band = range(n)

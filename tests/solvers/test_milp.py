@@ -77,7 +77,7 @@ def test_the_time_limit_hands_over_the_incumbent() -> None:
 
 
 def test_the_hard_limit_kills_the_child() -> None:
-    """The limit passes while the child still starts: it cannot answer and must not be waited for."""
+    """The limit passes while the child still starts: it cannot answer, nobody waits for it."""
     found = solve(hard_knapsack(), time_limit_s=0.0, grace_s=0.05)
     assert found.outcome is Outcome.KILLED
     assert found.values is None

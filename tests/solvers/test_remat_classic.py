@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lowtide.solvers.remat.check import check, check_stages
 from lowtide.solvers.remat.chain import chain, plan, ranges
+from lowtide.solvers.remat.check import check, check_stages
 from lowtide.solvers.remat.griewank import ranges as revolve
 from lowtide.solvers.remat.problem import OrderScope, RematProblem
 from lowtide.solvers.remat.reference import solve_reference
