@@ -9,6 +9,8 @@ Scheduling: `ScheduleProblem` (of `Buffer` and `InPlace`), `solve_schedule` (exa
 Allocation: `AllocationProblem` (of `Block`), `solve_allocation` (exact), `get_allocator` (by name,
 third parties' too), `pack`, `lower_bound`, `conflicts`, `check_allocation`, `read_csv`,
 `write_csv`; several memories: `PoolProblem` (of `Pool`), `allocate_pools`, `check_pools`.
+Rematerialization: `RematProblem`, `solve_remat` (search), `get_remat_solver` (by name),
+`check_remat`, `read_remat`, in `OrderScope.FREE` or `FIXED`.
 Both: `arena_of` (an order's buffers as an allocation problem), `pack_order` (order and layout).
 All are described in solvers/README.md.
 Both return a solution with a `Status`. Names are resolved on first use (PEP 562).
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
     from lowtide.solvers.allocation.registry import get_allocator
     from lowtide.solvers.joint import Layout, pack_order
     from lowtide.solvers.lifetimes import arena_of
+    from lowtide.solvers.remat.check import check as check_remat
+    from lowtide.solvers.remat.instance import read_instance as read_remat
+    from lowtide.solvers.remat.problem import OrderScope, RematProblem
+    from lowtide.solvers.remat.registry import get_solver as get_remat_solver
+    from lowtide.solvers.remat.search import search as solve_remat
+    from lowtide.solvers.remat.solution import RematSolution
     from lowtide.solvers.schedule.certificate import (
         Certificate,
         read_certificate,
@@ -67,9 +75,12 @@ __all__ = [
     "ExactOptions",
     "InPlace",
     "Layout",
+    "OrderScope",
     "Pool",
     "PoolProblem",
     "PoolSolution",
+    "RematProblem",
+    "RematSolution",
     "ScheduleProblem",
     "ScheduleSolution",
     "Status",
@@ -79,9 +90,11 @@ __all__ = [
     "check_allocation",
     "check_certificate",
     "check_pools",
+    "check_remat",
     "check_schedule",
     "conflicts",
     "get_allocator",
+    "get_remat_solver",
     "get_scheduler",
     "lower_bound",
     "pack",
@@ -90,13 +103,22 @@ __all__ = [
     "read_certificate",
     "read_csv",
     "read_instance",
+    "read_remat",
     "solve_allocation",
+    "solve_remat",
     "solve_schedule",
     "write_certificate",
     "write_csv",
 ]
 
 _HOME = {
+    "OrderScope": ("remat.problem", "OrderScope"),
+    "RematProblem": ("remat.problem", "RematProblem"),
+    "RematSolution": ("remat.solution", "RematSolution"),
+    "check_remat": ("remat.check", "check"),
+    "get_remat_solver": ("remat.registry", "get_solver"),
+    "read_remat": ("remat.instance", "read_instance"),
+    "solve_remat": ("remat.search", "search"),
     "ORDERS": ("schedule.orders", "ORDERS"),
     "AllocationProblem": ("allocation.problem", "AllocationProblem"),
     "AllocationSolution": ("allocation.problem", "AllocationSolution"),

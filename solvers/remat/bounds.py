@@ -21,6 +21,9 @@ one in topological order).  Each of its runs is needed by one of its uses: reads
 end if it makes an output, successors by precedence; else it would be left out, which raises no
 transient.  So it has at least two uses, and the cost is at least the base cost and the cheapest
 such node that is not pinned.  If there is no such node, no plan meets the budget.
+
+In the fixed order the input order is the only sequence without repeats, and a first run may not be
+left out, needed or not: there any node that is not pinned counts, whatever its uses.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["base_bound", "peak_bound", "repeat_bound"]
 
-# Beyond this many pairs of a node and an unrepeatable buffer, part 2 of the peak's bound is left out.
+# Beyond this many pairs of a node and an unrepeatable buffer, part 2 is left out.
 _MOST_PAIRS = 5_000_000
 
 
@@ -85,26 +88,29 @@ def base_bound(problem: RematProblem) -> CostBound:
     return CostBound(OrderScope.FREE, problem.base_cost, "every op once")
 
 
-def repeat_bound(problem: RematProblem) -> CostBound | None:
-    """The least cost when no order without repeats meets the budget; None if no plan does then."""
+def repeat_bound(problem: RematProblem, scope: OrderScope) -> CostBound | None:
+    """The least cost when no sequence of the scope without repeats meets the budget.
+
+    None if no sequence of the scope meets it then.
+    """
     pinned = set(problem.pinned)
     uses = [len(s) for s in problem.once.successors]
     for buffer in problem.buffers:
         if buffer.output and buffer.producer >= 0:
             uses[buffer.producer] += 1
     costs = [
-        cost for node, cost in enumerate(problem.costs) if node not in pinned and uses[node] >= 2
+        cost
+        for node, cost in enumerate(problem.costs)
+        if node not in pinned and (uses[node] >= 2 or scope is OrderScope.FIXED)
     ]
     if not costs:
         return None
     # Of floats: what the checker sums is rounded, so the bound is rounded down to stay below it.
     least = min(costs)
     if isinstance(problem.base_cost, int) and isinstance(least, int):
-        return CostBound(OrderScope.FREE, problem.base_cost + least, "one repeat")
+        return CostBound(scope, problem.base_cost + least, "one repeat")
     exact = float(Fraction(problem.base_cost) + Fraction(least))
-    return CostBound(
-        OrderScope.FREE, max(float(problem.base_cost), exact * (1 - 2**-50)), "one repeat"
-    )
+    return CostBound(scope, max(float(problem.base_cost), exact * (1 - 2**-50)), "one repeat")
 
 
 def _unrepeatable(problem: RematProblem) -> list[int]:

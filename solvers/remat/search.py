@@ -78,9 +78,9 @@ def search(
 
     Returns:
         A checked solution: `optimal` when the cost meets a bound that holds for the scope;
-        `infeasible` when the peak's bound exceeds the budget; else, with the best sequence so far or
-        none, `feasible` where the work limit ended the search and `time_limit` where the clock or
-        Ctrl-C did.
+        `infeasible` when the peak's bound exceeds the budget; else, with the best sequence so far
+        or none, `feasible` where the work limit ended the search and `time_limit` where the clock
+        or Ctrl-C did.
 
     Raises:
         InstanceError: the problem is too large for the search.
@@ -155,12 +155,11 @@ def search(
                 return finish(Status.OPTIMAL, ordered.order, "exact order")
         needs_repeats = ordered.lower_bound_bytes > room
     if needs_repeats:
-        bound = repeat_bound(problem)
+        bound = repeat_bound(problem, scope)
         if bound is None:
             # Nothing that may be repeated has two uses: repeats cannot help.
             least_peak, peak_method = problem.budget_bytes + 1, "no useful repeat"
             return finish(Status.INFEASIBLE, None, "bound")
-        bound = bound._replace(scope=scope)
     work_limit = opts.work_limit or (_DEFAULT_WORK if time_limit_s is None else 0)
     outcome = _native.search_remat(
         native_problem(problem),

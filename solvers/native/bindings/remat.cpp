@@ -31,8 +31,8 @@ struct Trial {
   remat::Sequence sequence;
 };
 
-std::vector<remat::Edit> edits_of(
-    const Trial& trial, const std::vector<std::pair<remat::Index, remat::Node>>& pairs) {
+std::vector<remat::Edit> edits_of(const Trial& trial,
+                                  const std::vector<std::pair<remat::Index, remat::Node>>& pairs) {
   if (pairs.empty()) throw std::invalid_argument("a move of no edits");
   std::vector<remat::Edit> edits;
   std::vector<remat::Index> left(trial.problem->num_nodes());
@@ -89,15 +89,14 @@ void add_remat(nb::module_& m) {
           },
           "problem"_a, "nodes"_a, nb::keep_alive<1, 2>(), "ValueError if it is not valid.")
       .def_prop_ro("nodes", [](const Trial& self) { return self.sequence.nodes(); })
-      .def_prop_ro(
-          "first_runs",
-          [](const Trial& self) {
-            std::vector<remat::Index> first;
-            for (remat::Node v = 0; v < self.problem->num_nodes(); ++v) {
-              first.push_back(self.sequence.first(v));
-            }
-            return first;
-          })
+      .def_prop_ro("first_runs",
+                   [](const Trial& self) {
+                     std::vector<remat::Index> first;
+                     for (remat::Node v = 0; v < self.problem->num_nodes(); ++v) {
+                       first.push_back(self.sequence.first(v));
+                     }
+                     return first;
+                   })
       .def(
           "figures", [](const Trial& self) { return figures(self.sequence); },
           "Cost, sum of overflow, greatest overflow, and the bytes of every run.")
@@ -108,7 +107,8 @@ void add_remat(nb::module_& m) {
             return std::tuple(score.valid, score.cost, score.over_sum, score.over_max);
           },
           "edits"_a,
-          "Whether a move is valid; its cost, sum of overflow and greatest overflow. Edits descend: "
+          "Whether a move is valid; its cost, sum of overflow and greatest overflow. Edits "
+          "descend: "
           "(position, -1) deletes, (boundary, node) inserts.")
       .def(
           "make",
@@ -136,12 +136,12 @@ void add_remat(nb::module_& m) {
         remat::SearchResult result;
         {
           const nb::gil_scoped_release release;
-          result = remat::search(problem, starts,
-                                 {fixed_order, seed, time_limit_s, work_limit, target}, threads,
-                                 [&](double cost) {
-                                   best = cost;
-                                   return hook();
-                                 });
+          result =
+              remat::search(problem, starts, {fixed_order, seed, time_limit_s, work_limit, target},
+                            threads, [&](double cost) {
+                              best = cost;
+                              return hook();
+                            });
         }
         hook.rethrow();
         return result;

@@ -4,35 +4,50 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <exception>
 #include <limits>
 #include <thread>
 
 namespace lowtide::remat {
 
-static double envd(const char* n, double d) { const char* s = std::getenv(n); return s ? atof(s) : d; }
+namespace {
+
+// In units of the energy that an average op costs.
+constexpr double kHigh = 3.0, kLow = 0.01;
+constexpr double kLambda = 1.0;  // at first; in percent of the budget
+constexpr double kStep = 1.05;   // of lambda, every kPeriod moves
+constexpr std::uint64_t kPeriod = 2000;
+constexpr double kEarly = 0.25, kLate = 0.6;  // moves that should end within the budget
+constexpr double kLateFrom = 0.6;
+constexpr double kPolish = 0.3;   // the part of the work that goes to the last round,
+constexpr double kSharpen = 4.0;  // which begins with lambda times this
+// What eviction does with operands that are not live: keeps them, a mixture, or makes them again.
+constexpr double kKeep = 0.75, kMixed = 0.13;
+constexpr std::size_t kChain = 32;
+constexpr Index kLongest = 4;  // times the number of nodes: hot walks do not grow without end
+
+}  // namespace
 
 Walk::Walk(const Problem& problem, const std::vector<std::vector<Node>>& starts,
-           const SearchOptions& options)
+           const SearchOptions& options, std::size_t number)
     : problem_(problem),
       options_(options),
-      starts_(starts),
-      now_(problem, starts.at(0)),
+      start_(starts.at(number % starts.size())),
+      now_(problem, start_),
       random_(options.seed),
       begin_(Control::Clock::now()),
       stamps_(problem.num_nodes(), 0) {
   const double typical = 100.0 / std::max<Node>(problem.num_nodes(), 1);
-  high_ = typical * envd("R_HIGH", 0.5);
-  low_ = typical * envd("R_LOW", 0.005);
-  lambda_ = envd("R_LAMBDA", 10);
+  high_ = typical * kHigh;
+  low_ = typical * kLow;
+  lambda_ = kLambda;
 }
 
 double Walk::energy(const Score& score) const {
   const double base = std::max(problem_.base_cost(), std::numeric_limits<double>::min());
   const double budget = static_cast<double>(std::max<Bytes>(problem_.budget(), 1));
   return 100.0 * score.cost / base +
-         lambda_ * 100.0 * (static_cast<double>(score.over_sum) + static_cast<double>(score.over_max)) /
+         lambda_ * (static_cast<double>(score.over_sum) + static_cast<double>(score.over_max)) /
              budget;
 }
 
@@ -43,8 +58,8 @@ double Walk::progress(const Control& control) const {
     part = spent.count() / options_.time_limit_s;
   }
   if (options_.work_limit != 0) {
-    part = std::max(part, static_cast<double>(control.work()) /
-                              static_cast<double>(options_.work_limit));
+    part = std::max(part,
+                    static_cast<double>(control.work()) / static_cast<double>(options_.work_limit));
   }
   return std::min(part, 1.0);
 }
@@ -114,21 +129,27 @@ Index Walk::pick_run() {
 }
 
 bool Walk::evict() {
+  if (now_.length() / kLongest > problem_.num_nodes()) return false;
   const Index at = pick_run();
-  // Live before and after the run and not read by it (not made: that is not live before).
+  // Live before and after the run (so not made by it), and not read by it, unless the run could
+  // write over what it reads.
   const auto before = now_.live_words(at), after = now_.live_words(at + 1);
   const std::vector<Index>& reads = problem_.reads(now_[at]);
+  const auto& over = problem_.in_place(now_[at]);
   Index chosen = -1;
   double best = -1;
-  Index seen = 0;
   const bool uniform = draw() & 1;
   for (std::size_t w = 0; w < before.size(); ++w) {
     for (std::uint64_t rest = before[w] & after[w]; rest != 0; rest &= rest - 1) {
       const Index b = static_cast<Index>(w * 64) + std::countr_zero(rest);
       const Node p = problem_.producer(b);
       if (problem_.size(b) == 0 || p < 0 || !problem_.repeatable(p)) continue;
-      if (std::find(reads.begin(), reads.end(), b) != reads.end()) continue;
-      ++seen;
+      const auto read = std::find(reads.begin(), reads.end(), b);
+      if (read != reads.end() && std::none_of(over.begin(), over.end(), [&](const auto& pair) {
+            return pair.second == read - reads.begin();
+          })) {
+        continue;
+      }
       const double worth =
           uniform ? unit()
                   : unit() * static_cast<double>(problem_.size(b)) / (problem_.cost(p) + 1e-9);
@@ -142,7 +163,9 @@ bool Walk::evict() {
   while (use < now_.length() && stamps_[now_[use]] != stamp_) ++use;
   again_.clear();
   stamp();
-  chain(problem_.producer(chosen), use, envd("R_AGAIN",0.75));
+  // How willing to make operands again rather than to keep them longer.
+  const double kind = unit();
+  chain(problem_.producer(chosen), use, kind < kKeep ? 0.0 : kind < kKeep + kMixed ? unit() : 1.0);
   if (!options_.fixed_order) {
     for (const Node v : again_) insert(use, v);
     return settle();
@@ -150,7 +173,8 @@ bool Walk::evict() {
   // The stage of the next use, and the one place of each repeat in it.
   std::sort(again_.begin(), again_.end(),
             [&](Node a, Node b) { return problem_.place(a) < problem_.place(b); });
-  if (use == now_.length()) return false;
+  // What the caller needs at the end is made again in the last stage, before its last run.
+  if (use == now_.length() && --use == at) return false;
   Index begin = use;
   while (begin > 0 && now_.repeats(begin - 1)) --begin;
   for (const Node v : again_) {
@@ -166,7 +190,7 @@ void Walk::chain(Node v, Index boundary, double again) {
   for (const Index b : problem_.reads(v)) {
     const Node p = problem_.producer(b);
     if (p < 0 || problem_.size(b) == 0 || !problem_.repeatable(p) || stamps_[p] == stamp_) continue;
-    if (now_.live(boundary, b) || again_.size() > 64 || unit() > again) continue;
+    if (now_.live(boundary, b) || again_.size() >= kChain || unit() > again) continue;
     chain(p, boundary, again);
   }
   again_.push_back(v);
@@ -240,6 +264,7 @@ void Walk::tidy(Control& control) {
   now_ = Sequence(problem_, best_);
   for (Index i = now_.length(); i-- > 0;) {
     if (now_.count(now_[i]) == 1) continue;
+    if (options_.fixed_order && !now_.repeats(i)) continue;
     edits_.assign(1, {i, -1});
     const Score score = now_.evaluate(edits_);
     if (control.spend(1 + score.walked)) break;
@@ -257,7 +282,7 @@ void Walk::round(const std::vector<Node>& start, double share, bool polish, Cont
   note();
   const double from = progress(control), to = std::min(1.0, from + share);
   const double high = polish ? std::sqrt(high_ * low_) : high_;
-  if (polish) lambda_ *= 4;
+  if (polish) lambda_ *= kSharpen;
   temperature_ = high;
   std::uint64_t within = 0, tried = 0;
   double part = 0, current = energy(now_.score());
@@ -269,9 +294,10 @@ void Walk::round(const std::vector<Node>& start, double share, bool polish, Cont
       if (found() && best_cost_ <= options_.target) break;
     }
     ++moves_;
-    if (tried++ >= 2000) {
-      const double wanted = part > 0.6 ? 0.6 : 0.25;
-      lambda_ *= static_cast<double>(within) < wanted * static_cast<double>(tried) ? 1.05 : 1 / 1.05;
+    if (tried++ >= kPeriod) {
+      const double wanted = part > kLateFrom ? kLate : kEarly;
+      lambda_ *=
+          static_cast<double>(within) < wanted * static_cast<double>(tried) ? kStep : 1 / kStep;
       tried = within = 0;
       current = energy(now_.score());
     }
@@ -292,24 +318,18 @@ void Walk::round(const std::vector<Node>& start, double share, bool polish, Cont
 }
 
 void Walk::run(Control& control) {
-  const int rounds = (int)envd("R_ROUNDS", 1);
-  const double polish = envd("R_POLISH", 0.3);
-  for (int k = 0; k < rounds && !control.stopped(); ++k) {
-    const double share = (1.0 - polish) / rounds;
-    const auto& start = starts_[k % starts_.size()];
-    round(start, share, false, control);
-  }
-  if (polish > 0 && !control.stopped()) {
+  round(start_, 1.0 - kPolish, false, control);
+  if (!control.stopped() && !(found() && best_cost_ <= options_.target)) {
     const std::vector<Node> start = found() ? best_ : now_.nodes();
     round(start, 1.0, true, control);
   }
-  if (std::getenv("R_VERBOSE")) std::fprintf(stderr, "moves %lu lambda %g T %g len %d over %ld\n", (unsigned long)moves_, lambda_, temperature_, now_.length(), (long)now_.score().over_sum);
   Control finish(-1, 0, {});
   tidy(finish);
 }
 
 SearchResult search(const Problem& problem, const std::vector<std::vector<Node>>& starts,
-                    const SearchOptions& options, int threads, const std::function<bool(double)>& hook) {
+                    const SearchOptions& options, int threads,
+                    const std::function<bool(double)>& hook) {
   const auto count = static_cast<std::size_t>(std::max(threads, 1));
   std::vector<SearchResult> results(count);
   std::vector<std::exception_ptr> errors(count);
@@ -321,15 +341,15 @@ SearchResult search(const Problem& problem, const std::vector<std::vector<Node>>
     try {
       SearchOptions own = options;
       own.seed = options.seed * 0x9e3779b97f4a7c15ULL + k;
-      Walk walk(problem, starts, own);
+      Walk walk(problem, starts, own, k);
       Control control(options.time_limit_s, options.work_limit, [&, k] {
         if (k == 0 && hook && hook(walk.found() ? walk.cost() : -1)) halt = true;
         return halt.load() || done.load() < k || (options.work_limit == 0 && done.load() < count);
       });
       walk.run(control);
-      results[k] = {walk.best(), walk.cost(), walk.moves(), control.work(),
-                    control.stopped() &&
-                        (options.work_limit == 0 || control.work() < options.work_limit)};
+      results[k] = {
+          walk.best(), walk.cost(), walk.moves(), control.work(),
+          control.stopped() && (options.work_limit == 0 || control.work() < options.work_limit)};
       if (walk.found() && walk.cost() <= options.target) {
         std::size_t lowest = done.load();
         while (k < lowest && !done.compare_exchange_weak(lowest, k)) {

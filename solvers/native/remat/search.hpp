@@ -6,19 +6,22 @@
 //
 //     shift      a run, or a block of runs, earlier or later, as far as no run that it depends on,
 //                or that reads what it makes, is passed                      (free order)
-//     evict      at a run that is over the budget: a live buffer that the run does not touch is
-//                made again right before its next use, and so are operands that are not live there
+//     evict      at a run that is over the budget: a live buffer that the run does not touch (or
+//                might write over) is made again right before its next use, and so are operands
+//                that are not live there
 //     drop       a repeat, or several neighbouring ones
-//     swap       a repeat dropped and another buffer evicted, in one move
+//     move       a repeat, as a shift; in the fixed order to another stage
 //
 // In the fixed order there are no shifts of first runs, and a repeat has one place in each stage:
 // the stage's repeats ascend in the input order, each node at most once (problem.py).  Repeats move
 // from one stage to another.
 //
-// A walk is made of rounds; a round cools from a temperature at which a repeat of a cheap op comes
-// and goes to one at which nothing dearer stays, and begins from the best sequence or from another
-// start.  Everything is drawn from one generator, so a walk with a work limit is repeatable.  Walks
-// share nothing; the best of them wins, the first of equal ones.
+// A walk is two rounds.  The first begins at the start and cools from a temperature at which
+// repeats of ordinary ops come and go to one at which nothing dearer stays; the second begins at
+// the best sequence, with less heat and a higher lambda.  Repeats that nothing needs are dropped at
+// the end, those that cost nothing too.  Everything is drawn from one generator, and with a work
+// limit alone the cooling follows the work, so such a walk is repeatable; with a time limit it
+// follows the clock.  Walks share nothing; the best of them wins, the first of equal ones.
 #pragma once
 
 #include <cstdint>
@@ -42,9 +45,9 @@ struct SearchOptions {
 
 class Walk {
  public:
-  // The first start is where the walk begins; the others are tried in later rounds.
+  // The walk begins at the start whose number is the walk's, modulo their number.
   Walk(const Problem& problem, const std::vector<std::vector<Node>>& starts,
-       const SearchOptions& options);
+       const SearchOptions& options, std::size_t number);
 
   void run(Control& control);
 
@@ -79,7 +82,6 @@ class Walk {
   bool shift(Index at, Index count);
   bool evict();
   bool drop();
-  bool drop_chain();
   bool move_repeat();
   Index pick_repeat();
   Index pick_run();
@@ -91,7 +93,7 @@ class Walk {
 
   const Problem& problem_;
   SearchOptions options_;
-  std::vector<std::vector<Node>> starts_;
+  std::vector<Node> start_;
   Sequence now_;
   std::vector<Node> best_;
   double best_cost_ = 0;
@@ -114,6 +116,7 @@ struct SearchResult {
 // `threads` walks with seeds of their own; the hook is called from the calling thread only, with
 // the best cost of its walk so far, -1 for none; it returns true to stop.
 SearchResult search(const Problem& problem, const std::vector<std::vector<Node>>& starts,
-                    const SearchOptions& options, int threads, const std::function<bool(double)>& hook);
+                    const SearchOptions& options, int threads,
+                    const std::function<bool(double)>& hook);
 
 }  // namespace lowtide::remat

@@ -93,8 +93,8 @@ Bytes Sequence::transient_of(Node v, Bytes after, const Live& live) const {
     if (live(reads[input])) continue;
     bool free = true;
     for (std::size_t i = 0; i < k && free; ++i) {
-      free = (taken >> i & 1) == 0 ||
-             (candidates[i].first != output && candidates[i].second != input);
+      free =
+          (taken >> i & 1) == 0 || (candidates[i].first != output && candidates[i].second != input);
     }
     if (!free) continue;
     taken |= std::uint64_t{1} << k;

@@ -62,8 +62,8 @@ class Sequence {
   std::span<const std::uint64_t> live_words(Index boundary) const {
     return {bits(slots_[boundary]), words_};
   }
-  Index first(Node v) const { return first_[v]; }      // its first run
-  Index count(Node v) const { return count_[v]; }      // how often it runs
+  Index first(Node v) const { return first_[v]; }  // its first run
+  Index count(Node v) const { return count_[v]; }  // how often it runs
   bool repeats(Index i) const { return first_[nodes_[i]] != i; }
   const Score& score() const { return score_; }
 
