@@ -1,4 +1,4 @@
-"""Rematerialization solvers by name: `search`, and those of other packages.
+"""Rematerialization solvers by name: `search`, the exact, the classic, and those of other packages.
 
 A package adds one through the entry-point group `lowtide.solvers`, under a name that begins with
 `remat.`:
@@ -12,11 +12,18 @@ it returns is checked. Built-in names come first.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, cast
 
 from lowtide.errors import InputError
+from lowtide.solvers.remat.chain import chain
 from lowtide.solvers.remat.check import check
+from lowtide.solvers.remat.checkmate_milp import checkmate_milp
+from lowtide.solvers.remat.chen import CHECKPOINTS, checkpoint
+from lowtide.solvers.remat.griewank import griewank
+from lowtide.solvers.remat.interval_cp import interval_cp
+from lowtide.solvers.remat.lp_rounding import lp_rounding
 from lowtide.solvers.remat.problem import OrderScope
 from lowtide.solvers.remat.search import search
 from lowtide.solvers.remat.solution import RematSolution
@@ -48,7 +55,15 @@ class RematSolver(Protocol):
         ...
 
 
-_SOLVERS: dict[str, RematSolver] = {"search": search}
+_SOLVERS: dict[str, RematSolver] = {
+    "search": search,
+    "checkmate-milp": checkmate_milp,
+    "checkmate-lp-rounding": lp_rounding,
+    "interval-cp": interval_cp,
+    **{name: partial(checkpoint, name) for name in CHECKPOINTS},
+    "griewank": griewank,
+    "chain": chain,
+}
 
 
 def available() -> tuple[str, ...]:
