@@ -313,7 +313,14 @@ def remat(
     order: Annotated[
         Order, typer.Option(help="Any order, or the input order with repeats in its stages.")
     ] = Order.FREE,
-    solver: Annotated[str, typer.Option(help="search, or another package's.")] = "search",
+    solver: Annotated[
+        str,
+        typer.Option(
+            help="search, checkmate-milp, checkmate-lp-rounding, interval-cp, chen-sqrt, "
+            "chen-greedy, ap-sqrt, ap-greedy, linearised-sqrt, linearised-greedy, griewank, chain, "
+            "or another package's."
+        ),
+    ] = "search",
     time_limit: TimeLimit = "30s",
     seed: Seed = 0,
     as_json: Json = False,
