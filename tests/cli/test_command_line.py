@@ -147,7 +147,7 @@ def test_budgets(model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         main, "optimize", model_path, "-o", output, "--budget", "1K", "--json", capsys=capsys
     )
     assert code == 3
-    assert "every order needs at least" in err
+    assert "every order, with ops computed again too, needs at least" in err
     report = json.loads(out)
     budget = report["budget"]
     assert budget["available"] == 1024
