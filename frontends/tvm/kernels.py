@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import tvm
     from tvm import tirx
 
-__all__ = ["Kernel", "Kernels"]
+__all__ = ["PAGE_BYTES", "Kernel", "Kernels"]
 
 # TVM keeps an allocation of constant size up to this on the stack, and takes the rest from a
 # per-thread pool of pages (`runtime::kMaxStackAlloca`, `kWorkspacePageSize`).
 _ON_STACK = 1024
-_PAGE = 4096
+PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,13 @@ class Kernel:
     Attributes:
         writes: the positions of the parameters that it may write.
         flops: TVM's estimate; 0 where it has none.
-        workspace_bytes: what it takes from the thread's pool, in whole pages, all held at once.
-        workspace_known: False where its allocations could not be found: they count as 0.
+        workspace: what it takes from the thread's pool of pages, in order, all held at once; None
+            where its allocations could not be found.
     """
 
     writes: frozenset[int]
     flops: int
-    workspace_bytes: int
-    workspace_known: bool
+    workspace: tuple[int, ...] | None
 
 
 class Kernels:
@@ -56,12 +55,10 @@ class Kernels:
             if name not in self._writes:
                 self._writes[name] = _writes(function)
             static = _specialized(function, shapes)
-            workspace = None if static is None else _workspace(static)
             self._found[key] = Kernel(
                 self._writes[name],
                 0 if static is None else _flops(static),
-                workspace or 0,
-                workspace is not None,
+                None if static is None else _workspace(static),
             )
         return self._found[key]
 
@@ -139,8 +136,8 @@ def _flops(function: tirx.PrimFunc) -> int:
     return int(found) if 0 <= found < 1 << 62 else 0
 
 
-def _workspace(function: tirx.PrimFunc) -> int | None:
-    """The pages of every allocation after TVM's own storage rewrite; None where it fails."""
+def _workspace(function: tirx.PrimFunc) -> tuple[int, ...] | None:
+    """The bytes of every allocation after TVM's own storage rewrite; None where it fails."""
     import tvm
     import tvm_ffi
     from tvm import s_tir, tirx
@@ -160,23 +157,21 @@ def _workspace(function: tirx.PrimFunc) -> int | None:
         lowered = tvm.transform.Sequential(passes)(tvm.IRModule({"main": function}))["main"]
     except (ValueError, RuntimeError, tvm.error.InternalError):
         return None
-    total: int | None = 0
+    found: list[int | None] = []
 
     def visit(node: tirx.AllocBuffer) -> None:
-        nonlocal total
-        if total is None:
-            return
         buffer = node.buffer
         count = 1
         for dim in buffer.shape:
             if not isinstance(dim, tirx.IntImm):
-                total = None
+                found.append(None)
                 return
             count *= int(dim.value)
         bits = tvm.DataType(str(buffer.dtype))
         nbytes = (count * bits.bits * bits.lanes + 7) // 8
         if nbytes > _ON_STACK and buffer.scope() in ("", "global"):
-            total += -(-nbytes // _PAGE) * _PAGE
+            found.append(-(-nbytes // PAGE_BYTES) * PAGE_BYTES)
 
-    tvm_ffi.structural_walk(lowered.body, [(tirx.AllocBuffer, visit)])
-    return total
+    tvm_ffi.structural_walk(lowered.body, [(tirx.AllocBuffer, visit)], order="pre")
+    known = tuple(size for size in found if size is not None)
+    return known if len(known) == len(found) else None

@@ -1,0 +1,159 @@
+"""Run a compiled module in a fresh process: outputs, bytes and seconds.
+
+The allocation meter of `backends/onnx/meter.py` is preloaded: TVM takes tensors, storages and the
+pages of its workspace pool with an alignment of 64, and nothing else does in a run.
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# TVM has no type stubs.
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from lowtide import child
+from lowtide.backends.onnx import meter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Run", "measure", "op_seconds", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One library, run in a process of its own.
+
+    Attributes:
+        first_peak_bytes: the highest level of TVM's blocks in the first call, above that before it;
+            None without a meter (it exists on Linux).
+        warm_peak_bytes: the same for the second call.
+        seconds: of the fastest call after the first.
+        op_seconds: by the names of kernels, summed over their calls, in the fastest of three runs.
+        error: what a call raised; the rest is then empty.
+    """
+
+    first_peak_bytes: int | None
+    warm_peak_bytes: int | None
+    seconds: float
+    op_seconds: Mapping[str, float]
+    error: str = ""
+
+
+def measure(
+    library: Path,
+    arguments: Path,
+    outputs: Path,
+    *,
+    function: str = "main",
+    runs: int = 2,
+    timeout_s: float = 300.0,
+    memory_limit_bytes: int | None = None,
+) -> Run:
+    """Call a function of a library that TVM exported.
+
+    Args:
+        library: a shared library, from `export_library`.
+        arguments: an .npz with `arg0`, `arg1`, ...
+        outputs: an .npz that is written with `out0`, `out1`, ...
+        function: its name.
+        runs: calls after the first.
+        timeout_s: after which the process is killed.
+        memory_limit_bytes: address space beyond what the imports take.
+
+    Raises:
+        ChildError: the process died or took too long.
+    """
+    reply = child.run(
+        "lowtide.backends.tvm.measure:serve",
+        {
+            "library": str(library.absolute()),
+            "arguments": str(arguments.absolute()),
+            "outputs": str(outputs.absolute()),
+            "function": function,
+            "runs": runs,
+        },
+        timeout_s=timeout_s,
+        memory_limit_bytes=memory_limit_bytes,
+        preload=meter.library(),
+    )
+    return Run(
+        first_peak_bytes=cast("int | None", reply["first"]),
+        warm_peak_bytes=cast("int | None", reply["warm"]),
+        seconds=cast("float", reply["seconds"]),
+        op_seconds=cast("dict[str, float]", reply["op_seconds"]),
+        error=cast("str", reply["error"]),
+    )
+
+
+def serve(request: Mapping[str, object]) -> dict[str, object]:
+    """The child's side of `measure`."""
+    import numpy as np
+    import tvm
+    from tvm import relax
+
+    machine = relax.VirtualMachine(
+        tvm.runtime.load_module(str(request["library"])), tvm.cpu(), memory_cfg="naive"
+    )
+    with np.load(str(request["arguments"])) as stored:
+        arguments = [tvm.runtime.tensor(stored[f"arg{i}"]) for i in range(len(stored.files))]
+    call = machine[str(request["function"])]
+    counter = meter.Meter() if meter.Meter.available() else None
+    peaks: list[int | None] = [None, None]
+    seconds: list[float] = []
+    result: object = None
+    try:
+        for index in range(1 + cast("int", request["runs"])):
+            result = None
+            begin = time.perf_counter()
+            if counter is None:
+                result = call(*arguments)
+            else:
+                with counter.window() as window:
+                    result = call(*arguments)
+                peaks[min(index, 1)] = window.tensor_peak_bytes
+            seconds.append(time.perf_counter() - begin)
+    except (ValueError, RuntimeError, TypeError, tvm.error.InternalError) as error:
+        text = str(error)
+        return {"first": None, "warm": None, "seconds": 0.0, "op_seconds": {}, "error": text}
+    tensors = [result] if isinstance(result, tvm.runtime.Tensor) else list(cast("list[object]", result))
+    arrays = {f"out{i}": cast("tvm.runtime.Tensor", t).numpy() for i, t in enumerate(tensors)}
+    np.savez(str(request["outputs"]), **arrays)
+    return {
+        "first": peaks[0],
+        "warm": peaks[1],
+        "seconds": min(seconds[1:], default=seconds[0]),
+        "op_seconds": op_seconds(machine, lambda: call(*arguments)),
+        "error": "",
+    }
+
+
+def op_seconds(machine: object, call: object, runs: int = 3) -> dict[str, float]:
+    """Seconds per kernel, through the VM's instrument; the least of some runs, each kernel's sum.
+
+    The instrument is called around every call of the VM; runtime builtins are left out.
+    """
+    from tvm import relax
+
+    best: dict[str, float] = {}
+    now: dict[str, float] = {}
+    begin = 0.0
+
+    def instrument(_: object, name: str, before: bool, __: object, *___: object) -> int:
+        nonlocal begin
+        if before:
+            begin = time.perf_counter()
+        elif not name.startswith("vm.") and name != "main":
+            now[name] = now.get(name, 0.0) + time.perf_counter() - begin
+        return relax.VMInstrumentReturnKind.NO_OP
+
+    cast("relax.VirtualMachine", machine).set_instrument(instrument)
+    for _ in range(runs):
+        now.clear()
+        cast("object", call)()  # type: ignore[operator]
+        for name, seconds in now.items():
+            best[name] = min(best.get(name, seconds), seconds)
+    return dict(sorted(best.items()))
