@@ -18,7 +18,9 @@ from lowtide import child
 from lowtide.backends.onnx import meter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from tvm import relax
 
 __all__ = ["Run", "measure", "op_seconds", "serve"]
 
@@ -33,6 +35,7 @@ class Run:
         warm_peak_bytes: the same for the second call.
         seconds: of the fastest call after the first.
         op_seconds: by the names of kernels, summed over their calls, in the fastest of three runs.
+        kernels: the names of the kernels that a run calls, in order.
         error: what a call raised; the rest is then empty.
     """
 
@@ -40,6 +43,7 @@ class Run:
     warm_peak_bytes: int | None
     seconds: float
     op_seconds: Mapping[str, float]
+    kernels: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -85,6 +89,7 @@ def measure(
         warm_peak_bytes=cast("int | None", reply["warm"]),
         seconds=cast("float", reply["seconds"]),
         op_seconds=cast("dict[str, float]", reply["op_seconds"]),
+        kernels=tuple(cast("list[str]", reply["kernels"])),
         error=cast("str", reply["error"]),
     )
 
@@ -117,43 +122,61 @@ def serve(request: Mapping[str, object]) -> dict[str, object]:
                 peaks[min(index, 1)] = window.tensor_peak_bytes
             seconds.append(time.perf_counter() - begin)
     except (ValueError, RuntimeError, TypeError, tvm.error.InternalError) as error:
-        text = str(error)
-        return {"first": None, "warm": None, "seconds": 0.0, "op_seconds": {}, "error": text}
-    tensors = [result] if isinstance(result, tvm.runtime.Tensor) else list(cast("list[object]", result))
-    arrays = {f"out{i}": cast("tvm.runtime.Tensor", t).numpy() for i, t in enumerate(tensors)}
-    np.savez(str(request["outputs"]), **arrays)
+        failed: dict[str, object] = {"first": None, "warm": None, "seconds": 0.0}
+        return {**failed, "op_seconds": {}, "kernels": [], "error": str(error)}
+    arrays = {f"out{i}": array for i, array in enumerate(_arrays(result))}
+    np.savez(str(request["outputs"]), **arrays)  # type: ignore[arg-type]
+    costs, kernels = op_seconds(machine, lambda: call(*arguments))
     return {
         "first": peaks[0],
         "warm": peaks[1],
         "seconds": min(seconds[1:], default=seconds[0]),
-        "op_seconds": op_seconds(machine, lambda: call(*arguments)),
+        "op_seconds": costs,
+        "kernels": kernels,
         "error": "",
     }
 
 
-def op_seconds(machine: object, call: object, runs: int = 3) -> dict[str, float]:
-    """Seconds per kernel, through the VM's instrument; the least of some runs, each kernel's sum.
+def _arrays(result: object) -> list[object]:
+    """The tensors of a result, which may be a tuple of results."""
+    import tvm
 
-    The instrument is called around every call of the VM; runtime builtins are left out.
+    if isinstance(result, tvm.runtime.Tensor):
+        return [result.numpy()]
+    return [array for field in cast("list[object]", result) for array in _arrays(field)]
+
+
+def op_seconds(
+    machine: relax.VirtualMachine, call: Callable[[], object], runs: int = 3
+) -> tuple[dict[str, float], list[str]]:
+    """Seconds per kernel, through the VM's instrument, and the kernels in order of execution.
+
+    A kernel's seconds are those of all its calls in a run, the least of some runs. The instrument
+    is called around every call of the VM; the runtime's builtins are left out.
     """
     from tvm import relax
 
     best: dict[str, float] = {}
     now: dict[str, float] = {}
+    order: list[str] = []
     begin = 0.0
 
-    def instrument(_: object, name: str, before: bool, __: object, *___: object) -> int:
+    def instrument(_: object, name: str, before: bool, *__: object) -> int:
         nonlocal begin
+        if name.startswith("vm.") or name.startswith("lowtide_"):
+            return int(relax.VMInstrumentReturnKind.NO_OP)
         if before:
+            order.append(name)
             begin = time.perf_counter()
-        elif not name.startswith("vm.") and name != "main":
+        else:
             now[name] = now.get(name, 0.0) + time.perf_counter() - begin
-        return relax.VMInstrumentReturnKind.NO_OP
+        return int(relax.VMInstrumentReturnKind.NO_OP)
 
-    cast("relax.VirtualMachine", machine).set_instrument(instrument)
+    machine.set_instrument(instrument)
     for _ in range(runs):
         now.clear()
-        cast("object", call)()  # type: ignore[operator]
+        order.clear()
+        call()
         for name, seconds in now.items():
             best[name] = min(best.get(name, seconds), seconds)
-    return dict(sorted(best.items()))
+    return dict(sorted(best.items())), order
