@@ -10,8 +10,10 @@ planner, and `notes` says why.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownParameterType=false
-# TVM has no type stubs.
+# pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportUnknownLambdaType=false
+# TVM has no stubs, and its annotations are narrower than what it takes.
 
 from __future__ import annotations
 
@@ -68,8 +70,8 @@ def stages(target: tvm.target.Target) -> Stages:
     names = [_name(each) for each in passes]
     if names.count(_PLANNER) != 1:
         raise LowtideError(
-            f"TVM's pipeline for {kind} has {names.count(_PLANNER)} passes {_PLANNER}: this version "
-            f"of TVM is not known"
+            f"TVM's pipeline for {kind} has {names.count(_PLANNER)} passes {_PLANNER}: this "
+            f"version of TVM is not known"
         )
     at = names.index(_PLANNER)
     for group, side in ((_BEFORE, names[:at]), (_AFTER, names[at + 1 :])):
@@ -155,7 +157,9 @@ class Pipeline:
             notes += imported.notes
             for allocation in imported.allocations.values():
                 if allocation.apart and allocation.tensor not in imported.graph.outputs:
-                    notes.append(f"`{allocation.tensor.name}` is outside the arena: {allocation.apart}")
+                    notes.append(
+                        f"`{allocation.tensor.name}` is outside the arena: {allocation.apart}"
+                    )
             module = emit(
                 module, imported, planned.order, planned.plan.offsets, planned.arena_bytes
             )

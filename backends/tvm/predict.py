@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lowtide.backends.tvm.plan import FunctionPlan
     from lowtide.ir import Op, Tensor
 
-__all__ = ["first_run_peak"]
+__all__ = ["Pool", "first_run_peak"]
 
 
 def first_run_peak(planned: FunctionPlan) -> int | None:
@@ -37,7 +37,7 @@ def first_run_peak(planned: FunctionPlan) -> int | None:
     last = _last_uses(order, {t.storage for t in graph.outputs})
     inside = {name for name, allocation in allocations.items() if not allocation.apart}
     arena_ends = max((last[graph.tensor(name)] for name in inside), default=-1)
-    pool = _Pool()
+    pool = Pool()
     level = peak = 0
     arena_live = False
     for index, op in enumerate(order):
@@ -71,8 +71,13 @@ def _last_uses(order: Sequence[Op], kept: set[Tensor]) -> dict[Tensor, int]:
     }
 
 
-class _Pool:
-    """Free blocks by size, and how many bytes the pool holds."""
+class Pool:
+    """TVM's workspace pool of one thread.
+
+    Attributes:
+        free: the sizes of the free blocks, ascending.
+        held: the bytes of all blocks.
+    """
 
     def __init__(self) -> None:
         self.free: list[int] = []

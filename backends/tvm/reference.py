@@ -12,7 +12,7 @@ from lowtide.backends.onnx.feeds import INTEGER_RANGES, feeds
 from lowtide.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 __all__ = ["reference", "serve"]
@@ -69,9 +69,11 @@ def serve(request: Mapping[str, object]) -> dict[str, object]:
             except Exception as failure:
                 error = failure
                 continue
-            names = [value.name for value in session.get_inputs()]
-            np.savez(str(request["arguments"]), **{f"arg{i}": given[n] for i, n in enumerate(names)})
-            np.savez(str(request["outputs"]), **{f"out{i}": r for i, r in enumerate(results)})
+            ordered = [given[value.name] for value in session.get_inputs()]
+            for key, prefix, arrays in (("arguments", "arg", ordered), ("outputs", "out", results)):
+                named = {f"{prefix}{index}": array for index, array in enumerate(arrays)}
+                save = cast("Callable[..., None]", np.savez)
+                save(str(request[key]), **named)
             return {}
     except ModelError:
         raise

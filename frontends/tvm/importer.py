@@ -15,7 +15,9 @@ which the caller keeps, and tensors that something else than a kernel sees.
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
-# TVM has no type stubs.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportUnknownLambdaType=false
+# TVM has no stubs, and its annotations are narrower than what it takes.
 
 from __future__ import annotations
 
@@ -99,7 +101,9 @@ class Imported:
             at = tensor.alias
             root = self.allocations.get(tensor.storage.name)
             nbytes = tensor.nbytes if root is None or not root.apart else 0
-            role = Role.ACTIVATION if tensor.role is Role.OUTPUT and tensor.producer else tensor.role
+            role = (
+                Role.ACTIVATION if tensor.role is Role.OUTPUT and tensor.producer else tensor.role
+            )
             copies[tensor] = result.add_tensor(
                 tensor.name,
                 tensor.dtype,
@@ -212,9 +216,11 @@ class _Reader:
             return None
         dims = dims_of(type_)
         shape = None if dims is None else self.bounds.shape(dims)
-        if shape is None or type_.dtype is None:
+        if shape is None or type_.dtype is None:  # pyright: ignore[reportUnnecessaryComparison]
             return self.graph.add_tensor(self._unique(name), "opaque", (), role=role, nbytes=0)
-        return self.graph.add_tensor(self._unique(name), element_type(type_.dtype), shape, role=role)
+        return self.graph.add_tensor(
+            self._unique(name), element_type(type_.dtype), shape, role=role
+        )
 
     def _unique(self, name: str) -> str:
         found, number = name, 0
@@ -280,12 +286,11 @@ class _Reader:
             self.fresh[binding.var] = binding
         elif name in _VIEWS and isinstance(self._value(call.args[0]), Tensor):
             self._view(binding, name)
-        elif isinstance(call.op, ir.GlobalVar) and isinstance(
-            self.module[call.op], tirx.PrimFunc
-        ):
+        elif isinstance(call.op, ir.GlobalVar) and isinstance(self.module[call.op], tirx.PrimFunc):
             self._kernel(binding, call.op.name_hint)
         else:
-            kind = name or getattr(call.op, "name_hint", "") or "call"
+            known = (name, *(getattr(call.op, key, "") for key in ("name_hint", "global_symbol")))
+            kind = next((str(each) for each in known if each), "call")
             self._pinned(binding, kind.removeprefix("relax."), list(call.args))
 
     def _view(self, binding: relax.VarBinding, name: str) -> None:
@@ -344,9 +349,7 @@ class _Reader:
             source=binding,
         )
 
-    def _pinned(
-        self, binding: relax.Binding, kind: str, arguments: list[tvm.ir.Expr]
-    ) -> None:
+    def _pinned(self, binding: relax.Binding, kind: str, arguments: list[tvm.ir.Expr]) -> None:
         """Something that runs once, in its place among its like, and whose tensors stay TVM's."""
         from tvm import ir
 

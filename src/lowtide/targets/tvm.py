@@ -1,5 +1,11 @@
 """The target `tvm`: an ONNX model through TVM's importer to a shared library and its plan."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportUnknownLambdaType=false
+# TVM has no stubs, and its annotations are narrower than what it takes.
+
 from __future__ import annotations
 
 import time
@@ -78,12 +84,12 @@ def prepare(
     if progress is not None:
         progress.stage("import and lower with TVM")
 
+    import tvm
+
     from lowtide.backends.tvm.pipeline import Pipeline, stages
     from lowtide.backends.tvm.plan import ACCOUNTING
     from lowtide.frontends.tvm.onnx_model import from_onnx
     from lowtide.targets.tvm_staged import TARGET
-
-    import tvm
 
     loaded = onnx_ir.external_data.load_to_model(source.model)
     module = from_onnx(onnx_ir.to_proto(loaded), settings.dims)

@@ -1,5 +1,11 @@
 """From a plan to a shared library: compiled in a temporary folder, tried there, then written."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportUnknownLambdaType=false
+# TVM has no stubs, and its annotations are narrower than what it takes.
+
 from __future__ import annotations
 
 import time
@@ -16,6 +22,8 @@ from lowtide.emission import Outcome, Staged, write_text
 from lowtide.errors import InputError, ModelError, VerificationError
 
 if TYPE_CHECKING:
+    import tvm
+
     from lowtide.backends.tvm.measure import Run
     from lowtide.planning import Planned
     from lowtide.targets.tvm import PreparedTvm
@@ -133,7 +141,9 @@ class StagedTvm(Staged):
         apart = _compared(expected, self._folder / "ours.npz", "ONNX Runtime")
         if not apart.within:
             notes.append(f"TVM's own results differ from ONNX Runtime's too: {apart.where}")
-        wanted = [op.kind for op in self._planned.order if not op.traits.view and not op.traits.pinned]
+        wanted = [
+            op.kind for op in self._planned.order if not op.traits.view and not op.traits.pinned
+        ]
         found = [name for name in ours.kernels if name in set(wanted)]
         if found != wanted:
             raise VerificationError(
@@ -166,7 +176,7 @@ class StagedTvm(Staged):
         return run
 
 
-def _target() -> object:
+def _target() -> tvm.target.Target:
     import tvm
 
     return tvm.target.Target(TARGET)
