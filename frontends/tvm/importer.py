@@ -30,6 +30,10 @@ from lowtide.frontends.tvm.sizes import Bounds, dims_of, element_type
 from lowtide.ir import Alias, Graph, Role, Tensor, Traits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
     import tvm
     from tvm import relax
 
@@ -79,6 +83,7 @@ class Imported:
         allocations: by the names of the tensors, in the order of the function.
         glue: the bindings that run nothing, in order.
         bounds: of the symbolic dimensions.
+        constants: the values of the constants in the function, by the names of the tensors.
         notes: what the user should know.
     """
 
@@ -87,6 +92,7 @@ class Imported:
     allocations: dict[str, Allocation]
     glue: tuple[relax.Binding, ...]
     bounds: Bounds
+    constants: Mapping[str, npt.NDArray[np.generic]]
     notes: tuple[str, ...]
 
     def arena_graph(self) -> Graph:
@@ -164,7 +170,7 @@ class _Reader:
         self.unbounded: set[Tensor] = set()
         self.glue: list[relax.Binding] = []
         self.names: set[str] = set()
-        self.constants: dict[object, Tensor] = {}
+        self.constants: dict[tvm.ir.GenericConst, Tensor] = {}
         self.fixed_order = ""
 
     def read(self) -> Imported:
@@ -192,7 +198,7 @@ class _Reader:
             for tensor, binding in self.made.items()
         }
         return Imported(
-            self.graph, self.function, allocations, tuple(self.glue), self.bounds, notes
+            self.graph, self.function, allocations, tuple(self.glue), self.bounds, {t.name: value.value.numpy() for value, t in self.constants.items()}, notes
         )
 
     # ---------------------------------------------------------------- what comes from outside
@@ -327,14 +333,24 @@ class _Reader:
         kernel = self.kernels.of(name, shapes)
         inputs: list[Tensor] = []
         outputs: list[Tensor] = []
+        places: list[Tensor | None] = []
         for index, argument in enumerate(arguments):
             if isinstance(argument, ir.Var) and argument in self.fresh:
                 outputs.append(self._allocate(argument))
+                places.append(outputs[-1])
                 continue
             leaves = _leaves(self._value(argument))
+            places.append(leaves[0] if len(leaves) == 1 else None)
             inputs.extend(leaves)
             if index in kernel.writes and leaves:
                 self.fixed_order = f"`{name}` writes over an operand"
+        attributes: dict[str, tuple[int, ...]] = {}
+        if kernel.workspace:
+            attributes["workspace"] = kernel.workspace
+        known = [place for place in places if place is not None]
+        operands = [*inputs, *outputs]
+        if known != operands:  # else the arguments are the operands and the results, in order
+            attributes["arguments"] = tuple(map(operands.index, known))
         self.graph.add_op(
             self._unique(name),
             "tvm",
@@ -342,7 +358,7 @@ class _Reader:
             inputs,
             outputs,
             flops=kernel.flops,
-            attributes={} if not kernel.workspace else {"workspace": kernel.workspace},
+            attributes=attributes,
             workspace_bytes=sum(kernel.workspace or ()),
             workspace_known=kernel.workspace is not None,
             traits=Traits(pinned=not outputs),
