@@ -26,13 +26,13 @@ import onnx
 from onnx import numpy_helper
 
 from lowtide.backends.tvm.measure import measure
-from lowtide.backends.tvm.pipeline import stages
-from lowtide.backends.tvm.plan import ACCOUNTING
 from lowtide.backends.tvm.predict import first_run_peak
 from lowtide.bench import protocol
 from lowtide.bench.model_peaks import light_models
 from lowtide.frontends.tvm.onnx_model import from_onnx
 from lowtide.ir import simulate
+from lowtide.targets.tvm_pipeline import stages
+from lowtide.targets.tvm_plan import ACCOUNTING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""TVM: the pass that orders and packs a Relax function, the pipeline around it, and measurement."""
+"""TVM: planned Relax bindings, freestanding C, and measurement in a fresh process."""

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lowtide.errors import ModelError
-from lowtide.frontends.tvm.sizes import element_type
 from lowtide.ir.dtype import nbytes
 
 if TYPE_CHECKING:
@@ -112,10 +111,12 @@ def _with_pointers(name: str, function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, t
 
     def allocation(node: tirx.AllocBuffer) -> tirx.DeclBuffer:
         if not all(isinstance(dim, tirx.IntImm) for dim in node.buffer.shape):
-            raise ModelError(f"the kernel `{name}` has scratch of symbolic size: give its dimensions")
+            raise ModelError(
+                f"the kernel `{name}` has scratch of symbolic size: give its dimensions"
+            )
         shape = tuple(int(dim.value) for dim in node.buffer.shape)
         scratch.append(pointer(node.buffer))
-        sizes.append(nbytes(element_type(node.buffer.dtype), shape))
+        sizes.append(nbytes(str(node.buffer.dtype), shape))
         return tirx.DeclBuffer(node.buffer, data=pointer(node.buffer))
 
     def declaration(node: tirx.DeclBuffer) -> tirx.DeclBuffer:

@@ -4,41 +4,35 @@
        kernel(x, weight, arena + 8192, arena + 0)       tensors and scratch at planned offsets
 
 Inputs and results are the caller's. Everything else lies in one static arena, whose size is in the
-header; kernels' scratch is planned like any tensor. Weights are constants in a section of their own.
-The arena is defined in another file than the code, so that a compiler cannot object to the types
-that share it.
+header; kernels' scratch is planned like any tensor. Weights are constants in a section of their
+own. The arena is defined in another file than the code, so that a compiler cannot object to the
+types that share it.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from lowtide.backends.tvm.c_kernels import c_kernels
-from lowtide.backends.tvm.plan import ACCOUNTING
-from lowtide.emission import write_text
+from lowtide.backends.onnx.atomic import AtomicFile
 from lowtide.errors import InputError, ModelError
-from lowtide.ir import Alias, Graph, Role
-from lowtide.passes.pipeline import parse, run
-from lowtide.passes.plan import Plan
-from lowtide.passes.state import State
+from lowtide.ir import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
-    import tvm
 
     from lowtide.backends.tvm.c_kernels import CKernel
     from lowtide.frontends.tvm import Imported
-    from lowtide.ir import Op, Tensor
+    from lowtide.ir import Graph, Op, Tensor
+    from lowtide.passes.plan import Plan
 
-__all__ = ["CProgram", "c_program"]
+__all__ = ["CProgram", "write_program"]
 
 _TYPES = {
     "bool": "int8_t",
@@ -95,88 +89,36 @@ class CProgram:
         """
         try:
             folder.mkdir(exist_ok=True)
+            for name, text in self.files.items():
+                with AtomicFile(folder / name) as file:
+                    file.stream.write(text.encode())
+                    file.commit()
         except OSError as error:
-            raise InputError(f"cannot make {folder}: {error.strerror or error}") from None
-        for name, text in self.files.items():
-            write_text(folder / name, text)
+            raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
 
 
-def c_program(
-    module: tvm.IRModule,
+def write_program(
+    name: str,
     imported: Imported,
-    *,
-    name: str = "model",
-    passes: str = "schedule,allocate",
-    time_limit_s: float | None = 60.0,
-    seed: int = 0,
+    graph: Graph,
+    plan: Plan,
+    kernels: Mapping[str, CKernel],
+    source: str,
 ) -> CProgram:
-    """The program of a lowered function.
+    """The texts of a planned function.
 
     Args:
-        module: where the function and its kernels come from.
-        imported: the function; all its sizes are static.
-        name: the prefix of files and symbols.
-        passes: which find order and layout.
-        time_limit_s: of each solver.
-        seed: for everything random.
+        name: the prefix of files and symbols, a C identifier.
+        imported: the function.
+        graph: what the plan is for: its ops, with the kernels' scratch as their last results.
+        plan: sequence and offsets.
+        kernels: by the kinds of the ops.
+        source: of all kernels.
 
     Raises:
-        InputError: the name is no C identifier.
-        ModelError: the function calls something else than kernels, or has symbolic sizes.
+        ModelError: a tensor's type is none of C's.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
-        raise InputError(f"`{name}` is no C identifier: letters, digits and _ are")
-    for op in imported.graph.ops:
-        if op.traits.pinned and not op.traits.view:
-            raise ModelError(f"`{op.kind}` needs TVM's runtime, which a C program does not have")
-    for allocation in imported.allocations.values():
-        if imported.bounds.variables(allocation.dims):
-            raise ModelError(f"the size of `{allocation.tensor.name}` is symbolic: give its dimensions")
-    used = dict.fromkeys(op.kind for op in imported.graph.ops if not op.traits.view)
-    kernels, source = c_kernels(module, used)
-    graph = _with_scratch(imported, kernels)
-    blank = Plan("", "c", "none", {}, tuple(op.name for op in graph.ops))
-    state = run(
-        parse(passes),
-        State(graph=graph, accounting=ACCOUNTING, plan=blank, seed=seed, time_limit_s=time_limit_s),
-    )
-    return _Program(name, imported, graph, state.plan, kernels, source).text()
-
-
-def _with_scratch(imported: Imported, kernels: Mapping[str, CKernel]) -> Graph:
-    """The graph of what lies in the arena, scratch as results that nobody reads."""
-    plain = imported.arena_graph()
-    graph = Graph(plain.name)
-    copies: dict[Tensor, Tensor] = {}
-
-    def copy(tensor: Tensor) -> Tensor:
-        at = tensor.alias
-        role = Role.ACTIVATION if tensor.producer is not None else tensor.role
-        copies[tensor] = graph.add_tensor(
-            tensor.name,
-            tensor.dtype,
-            tensor.shape,
-            role=role,
-            nbytes=tensor.nbytes,
-            alias=None if at is None else Alias(copies[at.base], at.offset),
-        )
-        return copies[tensor]
-
-    for tensor in plain.tensors:
-        if tensor.producer is None:
-            copy(tensor)
-    for op in plain.ops:
-        outputs = [copy(tensor) for tensor in op.outputs]
-        sizes = () if op.traits.view else kernels[op.kind].scratch
-        for number, size in enumerate(sizes):
-            outputs.append(graph.add_tensor(f"{op.name}~{number}", "uint8", (size,)))
-        inputs = [None if t is None else copies[t] for t in op.inputs]
-        graph.add_op(
-            op.name, op.dialect, op.kind, inputs, outputs, traits=op.traits, source=op.source
-        )
-    for tensor in plain.outputs:
-        graph.add_output(copies[tensor])
-    return graph
+    return _Program(name, imported, graph, plan, kernels, source).text()
 
 
 class _Program:
@@ -248,9 +190,7 @@ class _Program:
             ]
         )
         data = [f'#include "{name}.h"\n', "#include <math.h>\n"]
-        data.append(
-            f"uint8_t {name}_arena[{guard}_ARENA_BYTES] __attribute__((aligned(64)));"
-        )
+        data.append(f"uint8_t {name}_arena[{guard}_ARENA_BYTES] __attribute__((aligned(64)));")
         for index, tensor in enumerate(self.constants):
             values = _literals(self.imported.constants[tensor.name])
             data.append(

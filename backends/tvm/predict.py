@@ -18,8 +18,8 @@ from lowtide.ir import Role
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lowtide.backends.tvm.plan import FunctionPlan
     from lowtide.ir import Op, Tensor
+    from lowtide.targets.tvm_plan import FunctionPlan
 
 __all__ = ["Pool", "first_run_peak"]
 

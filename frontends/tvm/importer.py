@@ -198,7 +198,13 @@ class _Reader:
             for tensor, binding in self.made.items()
         }
         return Imported(
-            self.graph, self.function, allocations, tuple(self.glue), self.bounds, {t.name: value.value.numpy() for value, t in self.constants.items()}, notes
+            self.graph,
+            self.function,
+            allocations,
+            tuple(self.glue),
+            self.bounds,
+            {t.name: value.value.numpy() for value, t in self.constants.items()},
+            notes,
         )
 
     # ---------------------------------------------------------------- what comes from outside

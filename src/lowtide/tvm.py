@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lowtide.backends.tvm.pipeline import Pipeline
+    import tvm
 
-__all__ = ["autoload", "pipeline"]
+    from lowtide.backends.tvm.c_program import CProgram
+    from lowtide.targets.tvm_pipeline import Pipeline
+
+__all__ = ["autoload", "c_program", "pipeline"]
 
 
 def pipeline(
@@ -46,10 +49,10 @@ def pipeline(
         MissingExtraError: TVM is missing, or of a version that is not known.
         InputError: the budget is no size, or a pass is unknown.
     """
-    from lowtide.backends.tvm.pipeline import Pipeline
     from lowtide.errors import InputError
     from lowtide.frontends.tvm import require_tvm
     from lowtide.passes.pipeline import parse, print_pipeline
+    from lowtide.targets.tvm_pipeline import Pipeline
     from lowtide.units import parse_bytes
 
     require_tvm()
@@ -65,6 +68,50 @@ def pipeline(
         bounds=dict(bounds or {}),
         time_limit_s=60.0 if time_limit_s is None else time_limit_s,
         work_limit=25_000_000 if time_limit_s is None else None,
+        seed=seed,
+    )
+
+
+def c_program(
+    module: tvm.IRModule,
+    *,
+    name: str = "model",
+    function: str = "main",
+    passes: str | None = None,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+) -> CProgram:
+    """A Relax module as freestanding C; `.save(folder)` writes it.
+
+    Args:
+        module: as for `tvm.compile`; all sizes are static.
+        name: the prefix of files and symbols.
+        function: which one.
+        passes: `schedule,allocate` by default.
+        time_limit_s: for each solver.
+        seed: for everything random.
+
+    Raises:
+        MissingExtraError: TVM is missing, or of a version that is not known.
+        ModelError: the function needs TVM's runtime, or has symbolic sizes.
+        InputError: the name is no C identifier.
+    """
+    from lowtide.frontends.tvm import import_function, require_tvm
+    from lowtide.targets.tvm_c import c_program as made
+    from lowtide.targets.tvm_pipeline import apply, stages
+
+    require_tvm()
+    import tvm
+
+    target = tvm.target.Target("llvm")  # whose passes fuse; kernels are lowered for C later
+    with target:
+        lowered = apply(stages(target).before, module)
+    return made(
+        lowered,
+        import_function(lowered, function),
+        name=name,
+        passes=passes or "schedule,allocate",
+        time_limit_s=60.0 if time_limit_s is None else time_limit_s,
         seed=seed,
     )
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import lowtide.tvm
-from lowtide.backends.tvm.plan import ACCOUNTING
 from lowtide.errors import BudgetInfeasibleError, InputError, LowtideError, MissingExtraError
 from lowtide.ir import simulate, unroll
+from lowtide.targets.tvm_plan import ACCOUNTING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,10 +195,10 @@ def test_recomputed_ops_get_fresh_tensors_and_give_the_same_bits() -> None:
     from tvm import relax
 
     from lowtide.backends.tvm.emit import emit
-    from lowtide.backends.tvm.pipeline import apply, stages
     from lowtide.frontends.tvm import import_function
     from lowtide.passes.allocate import arena_problem
     from lowtide.solvers.allocation.exact import allocate
+    from lowtide.targets.tvm_pipeline import apply, stages
 
     target = tvm.target.Target("llvm")
     cut = stages(target)
@@ -229,7 +229,7 @@ def test_the_order_of_tvms_passes_is_asserted(monkeypatch: pytest.MonkeyPatch) -
     import tvm
     from tvm import relax
 
-    from lowtide.backends.tvm.pipeline import stages
+    from lowtide.targets.tvm_pipeline import stages
 
     target = tvm.target.Target("llvm")
     stages(target)

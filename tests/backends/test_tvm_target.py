@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lowtide.backends.onnx import meter
 from lowtide.backends.tvm.measure import measure
-from lowtide.backends.tvm.plan import FunctionPlan
 from lowtide.backends.tvm.predict import first_run_peak
 from lowtide.errors import ModelError
 from lowtide.passes.plan import Plan
 from lowtide.planning import plan
 from lowtide.settings import Settings
+from lowtide.targets.tvm_plan import FunctionPlan
 
 if TYPE_CHECKING:
     from pathlib import Path

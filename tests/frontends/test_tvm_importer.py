@@ -4,6 +4,7 @@
 # pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 # pyright: reportCallIssue=false, reportUnknownLambdaType=false
+# pyright: reportOperatorIssue=false, reportReturnType=false
 # TVM has no stubs, and its annotations are narrower than what it takes.
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def lowered(module: tvm.IRModule) -> tvm.IRModule:
     """As it is before TVM plans its memory."""
     import tvm
 
-    from lowtide.backends.tvm.pipeline import apply, stages
+    from lowtide.targets.tvm_pipeline import apply, stages
 
     target = tvm.target.Target("llvm")
     with target:

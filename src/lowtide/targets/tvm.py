@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import onnx
     import tvm
 
-    from lowtide.backends.tvm.pipeline import Stages
     from lowtide.frontends.tvm import Imported
     from lowtide.planning import Planned, Progress
     from lowtide.settings import Settings
+    from lowtide.targets.tvm_pipeline import Stages
 
 __all__ = ["PreparedTvm", "prepare"]
 
@@ -86,9 +86,9 @@ def prepare(
 
     import tvm
 
-    from lowtide.backends.tvm.pipeline import Pipeline, stages
-    from lowtide.backends.tvm.plan import ACCOUNTING
     from lowtide.frontends.tvm.onnx_model import from_onnx
+    from lowtide.targets.tvm_pipeline import Pipeline, stages
+    from lowtide.targets.tvm_plan import ACCOUNTING
     from lowtide.targets.tvm_staged import TARGET
 
     loaded = onnx_ir.external_data.load_to_model(source.model)

@@ -76,7 +76,7 @@ class StagedTvm(Staged):
     def _compiled(self, module: object, name: str) -> Path:
         import tvm
 
-        from lowtide.backends.tvm.pipeline import apply
+        from lowtide.targets.tvm_pipeline import apply
 
         path = self._folder / name
         with _target():

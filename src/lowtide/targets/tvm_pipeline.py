@@ -22,18 +22,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from lowtide.backends.tvm.emit import emit
-from lowtide.backends.tvm.plan import plan_function
 from lowtide.errors import LowtideError, ModelError
 from lowtide.frontends.tvm import import_function
 from lowtide.frontends.tvm.importer import UNBOUNDED
+from lowtide.targets.tvm_plan import plan_function
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import tvm
 
-    from lowtide.backends.tvm.plan import FunctionPlan
     from lowtide.frontends.tvm import Imported
+    from lowtide.targets.tvm_plan import FunctionPlan
 
 __all__ = ["Pipeline", "Stages", "stages"]
 
