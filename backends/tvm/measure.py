@@ -37,7 +37,7 @@ class Run:
             None without a meter (it exists on Linux).
         warm_peak_bytes: the same for the second call.
         seconds: of the fastest call after the first.
-        op_seconds: by the names of kernels, summed over their calls, in the fastest of three runs.
+        op_seconds: by the names of kernels, summed over their calls; the least of the instrumented runs.
         kernels: the names of the kernels that a run calls, in order.
         error: what a call raised; the rest is then empty.
     """
@@ -57,6 +57,7 @@ def measure(
     *,
     function: str = "main",
     runs: int = 2,
+    instrumented: int = 1,
     timeout_s: float = 300.0,
     memory_limit_bytes: int | None = None,
 ) -> Run:
@@ -68,6 +69,7 @@ def measure(
         outputs: an .npz that is written with `out0`, `out1`, ...
         function: its name.
         runs: calls after the first.
+        instrumented: further calls, for the seconds and the order of the kernels.
         timeout_s: after which the process is killed.
         memory_limit_bytes: address space beyond what the imports take.
 
@@ -82,6 +84,7 @@ def measure(
             "outputs": str(outputs.absolute()),
             "function": function,
             "runs": runs,
+            "instrumented": instrumented,
         },
         timeout_s=timeout_s,
         memory_limit_bytes=memory_limit_bytes,
@@ -129,7 +132,9 @@ def serve(request: Mapping[str, object]) -> dict[str, object]:
         return {**failed, "op_seconds": {}, "kernels": [], "error": str(error)}
     arrays = {f"out{i}": array for i, array in enumerate(_arrays(result))}
     np.savez(str(request["outputs"]), **arrays)  # type: ignore[arg-type]
-    costs, kernels = op_seconds(machine, lambda: call(*arguments))
+    costs, kernels = op_seconds(
+        machine, lambda: call(*arguments), cast("int", request["instrumented"])
+    )
     return {
         "first": peaks[0],
         "warm": peaks[1],
@@ -150,7 +155,7 @@ def _arrays(result: object) -> list[object]:
 
 
 def op_seconds(
-    machine: relax.VirtualMachine, call: Callable[[], object], runs: int = 3
+    machine: relax.VirtualMachine, call: Callable[[], object], runs: int
 ) -> tuple[dict[str, float], list[str]]:
     """Seconds per kernel, through the VM's instrument, and the kernels in order of execution.
 

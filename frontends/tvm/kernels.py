@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE_BYTES", "Kernel", "Kernels"]
 
-# TVM keeps an allocation of constant size up to this on the stack, and takes the rest from a
+# TVM keeps an allocation of constant size below this on the stack, and takes the rest from a
 # per-thread pool of pages (`runtime::kMaxStackAlloca`, `kWorkspacePageSize`).
 _ON_STACK = 1024
 PAGE_BYTES = 4096
@@ -171,7 +171,7 @@ def _workspace(function: tirx.PrimFunc) -> tuple[int, ...] | None:
             count *= int(dim.value)
         bits = tvm.DataType(str(buffer.dtype))
         nbytes = (count * bits.bits * bits.lanes + 7) // 8
-        if nbytes > _ON_STACK and buffer.scope() in ("", "global"):
+        if nbytes >= _ON_STACK and buffer.scope() in ("", "global"):
             found.append(-(-nbytes // PAGE_BYTES) * PAGE_BYTES)
 
     tvm_ffi.structural_walk(lowered.body, [(tirx.AllocBuffer, visit)], order="pre")
