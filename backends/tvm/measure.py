@@ -37,7 +37,7 @@ class Run:
             None without a meter (it exists on Linux).
         warm_peak_bytes: the same for the second call.
         seconds: of the fastest call after the first.
-        op_seconds: by the names of kernels, summed over their calls; the least of the instrumented runs.
+        op_seconds: by the names of kernels, summed over their calls, the least of all runs.
         kernels: the names of the kernels that a run calls, in order.
         error: what a call raised; the rest is then empty.
     """
