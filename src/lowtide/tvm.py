@@ -59,11 +59,14 @@ def pipeline(
     budget_bytes = parse_bytes(budget) if isinstance(budget, str) else budget
     if budget_bytes is not None and budget_bytes <= 0:
         raise InputError(f"the budget must be at least one byte, not {budget_bytes}")
+    chosen = parse(passes or "schedule,allocate")
+    if "allocate" not in [name for name, _ in chosen]:
+        raise InputError(f"`{passes}` lays nothing out: add the pass `allocate`")
     for name, most in (bounds or {}).items():
         if most < 0:
             raise InputError(f"the bound of `{name}` must not be negative: {most}")
     return Pipeline(
-        passes=print_pipeline(parse(passes or "schedule,allocate")),
+        passes=print_pipeline(chosen),
         budget_bytes=budget_bytes,
         bounds=dict(bounds or {}),
         time_limit_s=60.0 if time_limit_s is None else time_limit_s,

@@ -180,6 +180,8 @@ def test_options_are_checked() -> None:
         lowtide.tvm.pipeline(bounds={"n": -1})
     with pytest.raises(InputError, match="nonsense"):
         lowtide.tvm.pipeline(passes="nonsense")
+    with pytest.raises(InputError, match="add the pass `allocate`"):
+        lowtide.tvm.pipeline(passes="schedule")
 
 
 def test_another_series_of_tvm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +268,23 @@ def test_it_compiles_for_an_nvidia_gpu_without_one() -> None:
         assert text.count("call  vm.builtin.alloc_storage") == 2  # the arena, and the result
         kinds = [kernels.kind for host in executable.mod.imports for kernels in host.imports]
         assert "cuda" in kinds
+
+
+def test_a_runtime_that_copies_at_offsets_keeps_tvms_plan() -> None:
+    import tvm
+    import tvm_ffi
+
+    from lowtide.targets.tvm_pipeline import stages
+
+    target = tvm.target.Target("opencl")
+    cut = stages(target)
+    pipeline = lowtide.tvm.pipeline()
+    with target:
+        lowered = pipeline.lower(branches(), cut)
+        planned = pipeline.plan(lowered, cut)
+        assert tvm_ffi.structural_equal(planned["main"], cut.planner(lowered)["main"])
+    assert pipeline.plans == {}
+    assert "the runtime of opencl copies" in pipeline.notes[0]
 
 
 def test_autoload_registers_the_name_and_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:

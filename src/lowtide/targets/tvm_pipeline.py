@@ -40,16 +40,26 @@ __all__ = ["Pipeline", "Stages", "stages"]
 _PLANNER = "StaticPlanBlockMemory"
 _BEFORE = ("LegalizeOps", "FuseTIR", "RewriteDataflowReshape", "ToNonDataflow", "CallTIRRewrite")
 _AFTER = ("LowerAllocTensor", "KillAfterLastUse", "LowerRuntimeBuiltin", "VMShapeLower")
+# Whose runtimes shift a pointer; others copy a tensor that lies at an offset.
+_SHIFTING = ("llvm", "c", "cuda")
 _MODULES = {"llvm": "cpu_generic", "c": "cpu_generic", "cuda": "cuda", "rocm": "rocm"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The passes of a target's pipeline, around the planner."""
+    """The passes of a target's pipeline, around the planner.
+
+    Attributes:
+        before: up to kernels with destinations.
+        planner: TVM's own.
+        after: down to the virtual machine.
+        refusal: why the target's runtime cannot use an arena; empty where it can.
+    """
 
     before: tuple[tvm.transform.Pass, ...]
     planner: tvm.transform.Pass
     after: tuple[tvm.transform.Pass, ...]
+    refusal: str = ""
 
 
 def stages(target: tvm.target.Target) -> Stages:
@@ -81,7 +91,10 @@ def stages(target: tvm.target.Target) -> Stages:
                 f"TVM's pipeline for {kind} does not run {', '.join(group)} in this order around "
                 f"{_PLANNER}: this version of TVM is not known"
             )
-    return Stages(tuple(passes[:at]), passes[at], tuple(passes[at + 1 :]))
+    refusal = ""
+    if kind not in _SHIFTING:
+        refusal = f"the runtime of {kind} copies tensors that lie at an offset in a storage"
+    return Stages(tuple(passes[:at]), passes[at], tuple(passes[at + 1 :]), refusal)
 
 
 @dataclass
@@ -140,6 +153,8 @@ class Pipeline:
         left: list[str] = []
         for name in _functions(module):
             try:
+                if cut.refusal:
+                    raise ModelError(cut.refusal)
                 imported = import_function(module, name)
                 _refuse_unbounded(imported)
                 self.plans[name] = planned = plan_function(
