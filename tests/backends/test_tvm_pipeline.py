@@ -312,6 +312,39 @@ def test_tvm_finds_the_plugin_by_its_entry_point(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
 
 
+def test_packed_functions_and_match_cast_keep_their_places() -> None:
+    import tvm
+    import tvm_ffi
+    from tvm import relax
+    from tvm.ir import Var
+
+    def double(array: tvm.runtime.Tensor) -> tvm.runtime.Tensor:
+        return tvm.runtime.tensor(2 * array.numpy())
+
+    tvm_ffi.register_global_func("lowtide.test.double", double, override=True)
+    rows = Var("rows", "int64")
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(None, "float32", ndim=2))
+    with builder.function("main", [x]):
+        known = relax.TensorType([rows, 3], "float32")
+        cast_x = builder.match_cast(x, known)
+        a = builder.emit(relax.op.add(cast_x, cast_x))
+        b = builder.emit(relax.op.nn.softmax(a))
+        c = builder.emit(relax.op.call_pure_packed("lowtide.test.double", b, ty_args=known))
+        d = builder.emit(relax.op.multiply(c, a))
+        builder.emit_func_output(builder.emit(relax.op.nn.softmax(d)))
+    pipeline = lowtide.tvm.pipeline(bounds={"rows": 5})
+    module = builder.get()
+    values = sample(4, 3)
+    ours = run(module, pipeline, values)
+    assert ours[0].tobytes() == run(module, stock(), values)[0].tobytes()
+    assert "the order of `main` is kept" in pipeline.notes[0]
+    assert any("`lowtide.test.double` sees it" in note for note in pipeline.notes)
+    assert pipeline.plans["main"].arena_bytes > 0
+    with pytest.raises(ValueError, match=r"`rows` is outside of .0, 5"):
+        run(module, pipeline, sample(6, 3))
+
+
 def random_module(seed: int) -> tuple[tvm.IRModule, Sequence[NDArray[np.float32]]]:
     """A random network of matmuls, sums, views and concatenations with two results."""
     from tvm import relax
