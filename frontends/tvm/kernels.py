@@ -59,8 +59,8 @@ class Kernels:
             static = _specialized(function, shapes)
             self._found[key] = Kernel(
                 self._writes[name],
-                0 if static is None else _flops(static),
-                None if static is None else _workspace(static),
+                0 if static is None else estimated_flops(static),
+                None if static is None else workspace_of(static),
             )
         return self._found[key]
 
@@ -127,7 +127,7 @@ def _specialized(
         return None
 
 
-def _flops(function: tirx.PrimFunc) -> int:
+def estimated_flops(function: tirx.PrimFunc) -> int:
     import tvm
     from tvm import s_tir
 
@@ -138,7 +138,7 @@ def _flops(function: tirx.PrimFunc) -> int:
     return int(found) if 0 <= found < 1 << 62 else 0
 
 
-def _workspace(function: tirx.PrimFunc) -> tuple[int, ...] | None:
+def workspace_of(function: tirx.PrimFunc) -> tuple[int, ...] | None:
     """The bytes of every allocation after TVM's own storage rewrite; None where it fails."""
     import tvm
     import tvm_ffi

@@ -35,6 +35,7 @@ def pipeline(
     bounds: Mapping[str, int] | None = None,
     time_limit_s: float | None = None,
     seed: int = 0,
+    lean: bool = False,
 ) -> Pipeline:
     """A Relax pipeline that orders each function and packs its tensors in one arena.
 
@@ -44,6 +45,8 @@ def pipeline(
         bounds: upper bounds of symbolic dimensions by name, as TVM's `tir_var_upper_bound`.
         time_limit_s: for each solver; None for a repeatable amount of work, some seconds at most.
         seed: for everything random.
+        lean: exchange kernels for ones that keep less scratch, where floating point operations
+            grow by at most a twentieth; for CPUs.
 
     Raises:
         MissingExtraError: TVM is missing, or of a version that is not known.
@@ -72,6 +75,7 @@ def pipeline(
         time_limit_s=60.0 if time_limit_s is None else time_limit_s,
         work_limit=25_000_000 if time_limit_s is None else None,
         seed=seed,
+        lean=lean,
     )
 
 

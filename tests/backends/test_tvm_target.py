@@ -128,3 +128,47 @@ def test_the_pool_exchanges_its_largest_block() -> None:
     assert pool.run((16384,)) == 20480  # 8192 goes, 16384 comes
     assert pool.free == [4096, 16384]
     assert pool.run(()) == 20480
+
+
+def test_lean_kernels_need_no_scratch_and_no_more_operations(model: Path) -> None:
+    import tvm
+
+    import lowtide.tvm
+    from lowtide.frontends.tvm.onnx_model import from_onnx
+    from lowtide.targets.tvm_pipeline import stages
+
+    module = from_onnx(onnx.load(model), {"n": 2})
+    target = tvm.target.Target("llvm")
+    plain, lean = lowtide.tvm.pipeline(), lowtide.tvm.pipeline(lean=True)
+    x = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)
+    results: list[object] = []
+    for pipeline in (plain, lean):
+        executable = tvm.compile(module, target=target, relax_pipeline=pipeline)
+        machine = tvm.relax.VirtualMachine(executable, tvm.cpu())
+        results.append(machine["main"](tvm.runtime.tensor(x)).numpy())
+    assert np.allclose(*results, rtol=1e-5, atol=1e-6)
+    before, after = plain.plans["main"], lean.plans["main"]
+    assert before.workspace_bytes > 0
+    assert after.workspace_bytes == 0
+    flops = [sum(op.flops for op in plan.graph.ops) for plan in (before, after)]
+    assert flops[1] <= 1.05 * flops[0]
+    with target:
+        assert stages(target).host
+    assert not stages(tvm.target.Target("nvidia/nvidia-a100")).host
+
+
+def test_a_kernel_that_would_compute_more_stays_as_it_is() -> None:
+    import tvm
+    from tvm import relax
+
+    import lowtide.tvm
+
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType([8, 512], "float32"))
+    with builder.function("main", [x]):
+        builder.emit_func_output(builder.emit(relax.op.nn.softmax(x)))
+    plain, lean = lowtide.tvm.pipeline(), lowtide.tvm.pipeline(lean=True)
+    for pipeline in (plain, lean):
+        tvm.compile(builder.get(), target="llvm", relax_pipeline=pipeline)
+    workspace = [pipeline.plans["main"].workspace_bytes for pipeline in (plain, lean)]
+    assert workspace[0] == workspace[1] > 0

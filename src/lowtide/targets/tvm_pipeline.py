@@ -25,6 +25,7 @@ from lowtide.backends.tvm.emit import emit
 from lowtide.errors import LowtideError, ModelError
 from lowtide.frontends.tvm import import_function
 from lowtide.frontends.tvm.importer import UNBOUNDED
+from lowtide.targets.tvm_lean import lean
 from lowtide.targets.tvm_plan import plan_function
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ class Stages:
         planner: TVM's own.
         after: down to the virtual machine.
         refusal: why the target's runtime cannot use an arena; empty where it can.
+        host: whether kernels are for a CPU, which TVM does not schedule.
     """
 
     before: tuple[tvm.transform.Pass, ...]
     planner: tvm.transform.Pass
     after: tuple[tvm.transform.Pass, ...]
     refusal: str = ""
+    host: bool = True
 
 
 def stages(target: tvm.target.Target) -> Stages:
@@ -94,7 +97,9 @@ def stages(target: tvm.target.Target) -> Stages:
     refusal = ""
     if kind not in _SHIFTING:
         refusal = f"the runtime of {kind} copies tensors that lie at an offset in a storage"
-    return Stages(tuple(passes[:at]), passes[at], tuple(passes[at + 1 :]), refusal)
+    return Stages(
+        tuple(passes[:at]), passes[at], tuple(passes[at + 1 :]), refusal, kind in ("llvm", "c")
+    )
 
 
 @dataclass
@@ -108,6 +113,7 @@ class Pipeline:
         time_limit_s: of each solver.
         work_limit: of the exact scheduler, in its own unit.
         seed: for everything random.
+        lean: exchange kernels for ones that keep less scratch (CPU only).
         plans: after a run, the plan of every planned function.
         notes: after a run, what the user should know.
     """
@@ -118,6 +124,7 @@ class Pipeline:
     time_limit_s: float | None = 60.0
     work_limit: int | None = None
     seed: int = 0
+    lean: bool = False
     plans: dict[str, FunctionPlan] = field(default_factory=dict[str, "FunctionPlan"])
     notes: tuple[str, ...] = ()
 
@@ -144,7 +151,8 @@ class Pipeline:
                 if function.attrs and "tir_var_upper_bound" in function.attrs:
                     stated.update(function.attrs["tir_var_upper_bound"])
                 module = _updated(module, name, function.with_attr("tir_var_upper_bound", stated))
-        return apply(cut.before, module)
+        module = apply(cut.before, module)
+        return lean(module) if self.lean and cut.host else module
 
     def plan(self, module: tvm.IRModule, cut: Stages) -> tvm.IRModule:
         """Plan every function, or leave it to TVM's planner."""
