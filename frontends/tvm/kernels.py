@@ -84,7 +84,7 @@ def _writes(function: tirx.PrimFunc) -> frozenset[int]:
 
     def block(node: object) -> None:
         for match in getattr(node, "match_buffers", ()):
-            alias[match.buffer] = match.source.buffer
+            alias[match.buffer] = match.source.source
 
     callbacks = [(tirx.BufferStore, store), (ir.Call, call), (SBlock, block)]
     tvm_ffi.structural_walk(function.body, callbacks)

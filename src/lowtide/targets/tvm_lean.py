@@ -17,14 +17,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lowtide.frontends.tvm.kernels import estimated_flops, workspace_of
+from lowtide.frontends.tvm.sizes import element_type
+from lowtide.ir.dtype import nbytes
 
 if TYPE_CHECKING:
     import tvm
-    from tvm import tirx
+    from tvm import s_tir, tirx
 
 __all__ = ["lean"]
 
 _FLOPS_PERCENT = 5
+_SMALL_BYTES = 16384
 
 
 def lean(module: tvm.IRModule) -> tvm.IRModule:
@@ -43,32 +46,54 @@ def _leaner(function: tirx.PrimFunc) -> tirx.PrimFunc:
     before = workspace_of(function)
     if not before:
         return function
-    changed = _scheduled(function)
-    after = workspace_of(changed)
-    if after is None or sum(after) >= sum(before):
-        return function
     allowed = (100 + _FLOPS_PERCENT) * estimated_flops(function)
-    return changed if 100 * estimated_flops(changed) <= allowed else function
+    for least in (0, _SMALL_BYTES):
+        changed = _scheduled(function, least)
+        after = workspace_of(changed)
+        if after is None or sum(after) >= sum(before):
+            continue
+        if 100 * estimated_flops(changed) <= allowed:
+            return changed
+    return function
 
 
-def _scheduled(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Every stage that can be is inlined; of the others, each moves into its only reader."""
+def _scheduled(function: tirx.PrimFunc, least: int) -> tirx.PrimFunc:
+    """Stages of fewer than `least` bytes stay: what they hold would be computed again and again.
+
+    Every other stage that can be is inlined; of the rest, each moves into its only reader.
+    """
     import tvm
     from tvm import s_tir
 
     schedule = s_tir.Schedule(tvm.IRModule({"main": function}))
     root = schedule.get_sblock("root", func_name="main")
     for block in schedule.get_child_blocks(root):
+        if _written_bytes(schedule.get(block)) < least:
+            continue
         try:
             schedule.compute_inline(block)
         except s_tir.ScheduleError:  # a reduction, or a result
             continue
     for block in reversed(schedule.get_child_blocks(root)):
         readers = schedule.get_consumers(block)
-        if len(readers) != 1:
+        if len(readers) != 1 or _written_bytes(schedule.get(block)) < least:
             continue
         try:
             schedule.compute_at(block, schedule.get_loops(readers[0])[-1])
         except (s_tir.ScheduleError, IndexError):  # it is read outside of loops
             continue
     return schedule.mod["main"].with_attrs(function.attrs)
+
+
+def _written_bytes(block: s_tir.SBlock) -> int:
+    """The bytes of what a stage writes; 0 where its size is symbolic."""
+    from tvm import tirx
+
+    total = 0
+    for region in block.writes:
+        dims = region.source.shape
+        if not all(isinstance(dim, tirx.IntImm) for dim in dims):
+            return 0
+        name = element_type(region.source.dtype)
+        total += nbytes(name, tuple(int(dim.value) for dim in dims))
+    return total
