@@ -222,8 +222,6 @@ def test_recomputed_ops_get_fresh_tensors_and_give_the_same_bits() -> None:
     x = sample(4, 8)
     machine = relax.VirtualMachine(tvm.compile(module, "llvm", relax_pipeline=None), tvm.cpu())
     assert call(machine, x)[0].tobytes() == run(branches(), stock(), x)[0].tobytes()
-    calls = machine.module  # keeps the machine alive
-    assert calls is not None
     assert len(again.ops) == 2 * len(ops) - 1
 
 
