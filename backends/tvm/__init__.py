@@ -1,0 +1,1 @@
+"""TVM: planned Relax bindings, freestanding C, and measurement in a fresh process."""

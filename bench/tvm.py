@@ -1,0 +1,307 @@
+"""TVM's memory plan against ours on the models of the onnx package, executed in fresh processes.
+
+    python -m lowtide.bench.tvm [MODEL ...] [--plan-only MODEL ...] [-o bench/results/tvm]
+
+Weights are random (the files hold constants); outputs are compared with ONNX Runtime's.
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportUnknownLambdaType=false
+# TVM has no stubs, and its annotations are narrower than what it takes.
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from lowtide.backends.tvm.measure import measure
+from lowtide.backends.tvm.predict import first_run_peak
+from lowtide.bench import protocol
+from lowtide.bench.model_peaks import light_models
+from lowtide.frontends.tvm.onnx_model import from_onnx
+from lowtide.ir import simulate
+from lowtide.targets.tvm_pipeline import stages
+from lowtide.targets.tvm_plan import ACCOUNTING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import tvm
+
+    from lowtide.backends.tvm.measure import Run
+
+__all__ = ["Row", "main", "randomized", "run_model"]
+
+# Slow to run with kernels that nobody tuned, or hundreds of megabytes of weights.
+_PLAN_ONLY = ("light_vgg19", "light_zfnet512", "light_bvlc_alexnet")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model; bytes. Fields of what was executed are None where it was not.
+
+    Attributes:
+        model: the file's stem.
+        ops: of the lowered function.
+        peak_before: liveness peak of TVM's order, results of the model apart.
+        peak: of our order.
+        status: `optimal` where no order and no layout needs less.
+        tvm_plan: the storages of TVM's own planner.
+        arena: ours.
+        predicted: our first run with results and kernels' workspace.
+        measured: the same, measured.
+        measured_tvm: the first run of TVM's plan.
+        warm: the second run of ours.
+        warm_tvm: the second run of TVM's plan.
+        seconds: of our run.
+        seconds_tvm: of TVM's.
+        max_error: against ONNX Runtime, relative to the largest value.
+        same_as_tvm: whether the outputs are TVM's, bit for bit.
+        plan_seconds: of our planning, wall time.
+    """
+
+    model: str
+    ops: int
+    peak_before: int
+    peak: int
+    status: str
+    tvm_plan: int
+    arena: int
+    predicted: int | None
+    plan_seconds: float
+    measured: int | None = None
+    measured_tvm: int | None = None
+    warm: int | None = None
+    warm_tvm: int | None = None
+    seconds: float | None = None
+    seconds_tvm: float | None = None
+    max_error: float | None = None
+    same_as_tvm: bool | None = None
+
+
+def randomized(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
+    """A copy in which weights made by `ConstantOfShape` are random.
+
+    They are scaled so that values neither vanish nor overflow, and no softmax is saturated.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    rng = np.random.default_rng(seed)
+    graph = result.graph
+    shapes = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    variances = {n.input[4] for n in graph.node if n.op_type == "BatchNormalization"}
+    kept: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "ConstantOfShape" or node.input[0] not in shapes:
+            kept.append(node)
+            continue
+        shape = [int(dim) for dim in shapes[node.input[0]]]
+        fan_in = max(1, int(np.prod(shape[1:])))
+        weight = rng.standard_normal(shape) / np.sqrt(fan_in)
+        if len(shape) < 2:
+            weight *= 0.2
+        if node.output[0] in variances:
+            weight = rng.uniform(0.5, 1.5, shape)
+        graph.initializer.append(numpy_helper.from_array(weight.astype(np.float32), node.output[0]))
+    del graph.node[:]
+    graph.node.extend(kept)
+    return result
+
+
+def run_model(path: Path, *, execute: bool) -> Row:
+    """Plan one model, and run both plans in fresh processes where `execute` says so."""
+    import tvm
+
+    import lowtide.tvm as facade
+
+    model = randomized(onnx.load(path))
+    source = from_onnx(model)
+    target = tvm.target.Target("llvm")
+    ours = facade.pipeline()
+    cut = stages(target)
+    with target:
+        lowered = ours.lower(source, cut)
+        stock = cut.planner(lowered)
+        begin = time.perf_counter()
+        planned = ours.plan(lowered, cut)
+        plan_seconds = time.perf_counter() - begin
+        finished = [tvm.transform.Sequential(list(cut.after))(m) for m in (planned, stock)]
+    plan = ours.plans["main"]
+    certificate = plan.plan.certificate
+    assert certificate is not None
+    optimal = certificate.status == "optimal" and certificate.scope == "order+layout"
+    row = Row(
+        model=path.stem,
+        ops=len(plan.graph),
+        peak_before=simulate(plan.graph, ACCOUNTING).peak_bytes,
+        peak=certificate.peak_bytes,
+        status="optimal" if optimal else "feasible",
+        tvm_plan=_storages(stock["main"]),
+        arena=plan.arena_bytes,
+        predicted=first_run_peak(plan),
+        plan_seconds=plan_seconds,
+    )
+    if not execute:
+        return row
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        (run, found), (run_tvm, found_tvm) = (
+            _run(module, model, Path(folder)) for module in finished
+        )
+        expected = _reference(model)
+    return Row(
+        **{
+            **asdict(row),
+            "measured": run.first_peak_bytes,
+            "measured_tvm": run_tvm.first_peak_bytes,
+            "warm": run.warm_peak_bytes,
+            "warm_tvm": run_tvm.warm_peak_bytes,
+            "seconds": run.seconds,
+            "seconds_tvm": run_tvm.seconds,
+            "max_error": max(
+                float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
+                for a, b in zip(found, expected, strict=True)
+            ),
+            "same_as_tvm": all(np.array_equal(a, b) for a, b in zip(found, found_tvm, strict=True)),
+        }
+    )
+
+
+def _storages(function: tvm.relax.Function) -> int:
+    """The bytes of every storage that TVM's planner allocates."""
+    total = 0
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            call = binding.value
+            if getattr(getattr(call, "op", None), "name", "") == "relax.memory.alloc_storage":
+                total += int(call.args[0].values[0].value)
+    return total
+
+
+def _inputs(model: onnx.ModelProto) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """Random inputs, the same for every runtime."""
+    rng = np.random.default_rng(1)
+    weights = {t.name for t in model.graph.initializer}
+    found: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
+    for value in model.graph.input:
+        if value.name not in weights:
+            dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            found[value.name] = rng.standard_normal(dims).astype(np.float32)
+    return found
+
+
+def _run(
+    module: tvm.IRModule, model: onnx.ModelProto, folder: Path
+) -> tuple[Run, list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]:
+    """Compile a finished module, run it in a fresh process."""
+    import tvm
+
+    executable = tvm.compile(module, target="llvm", relax_pipeline=None)
+    library, arguments, outputs = (folder / n for n in ("model.so", "in.npz", "out.npz"))
+    executable.export_library(str(library))
+    given = {f"arg{i}": value for i, value in enumerate(_inputs(model).values())}
+    np.savez(arguments, **given)  # type: ignore[arg-type]
+    run = measure(library, arguments, outputs, runs=1, instrumented=0, timeout_s=600.0)
+    assert not run.error, run.error
+    with np.load(outputs) as stored:
+        return run, [stored[f"out{i}"] for i in range(len(stored.files))]
+
+
+def _reference(
+    model: onnx.ModelProto,
+) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return cast(
+        "list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]", session.run(None, _inputs(model))
+    )
+
+
+def _table(rows: Sequence[Row]) -> str:
+    def number(value: int | None) -> str:
+        return "-" if value is None else f"{value:,}"
+
+    plans = protocol.markdown(
+        ("model", "ops", "liveness peak", "TVM's plan", "", "our arena", "", "proof", "plan s"),
+        [
+            (
+                row.model.removeprefix("light_"),
+                str(row.ops),
+                number(row.peak),
+                number(row.tvm_plan),
+                f"{row.tvm_plan / row.peak:.2f}x",
+                number(row.arena),
+                f"{row.arena / row.peak:.2f}x",
+                row.status,
+                f"{row.plan_seconds:.1f}",
+            )
+            for row in rows
+        ],
+    )
+    runs = protocol.markdown(
+        (
+            *("model", "predicted", "first run", "TVM's", "second run", "TVM's"),
+            *("seconds", "TVM's", "relative error", "same as TVM"),
+        ),
+        [
+            (
+                row.model.removeprefix("light_"),
+                *map(number, (row.predicted, row.measured, row.measured_tvm)),
+                *map(number, (row.warm, row.warm_tvm)),
+                f"{row.seconds:.2f}",
+                f"{row.seconds_tvm:.2f}",
+                f"{row.max_error:.1e}",
+                "yes" if row.same_as_tvm else "no",
+            )
+            for row in rows
+            if row.measured is not None
+        ],
+    )
+    return (
+        "# TVM: memory plans of the onnx package's models\n\n"
+        "Bytes of intermediate tensors, batch 1, 64-byte aligned; results of the model apart. The "
+        "peak is that of the best order, `optimal` where no order and no layout needs less.\n\n"
+        f"{plans}\n\n## Executed\n\n"
+        "Highest level of the blocks that TVM's runtime takes in the first run of a fresh process "
+        "(arena, results, and the kernels' own workspace, which stays) and in the second; random "
+        f"weights; kernels as TVM generates them without tuning.\n\n{runs}\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; fails where a prediction is not what was measured."""
+    parser = argparse.ArgumentParser(prog="tvm", description=__doc__)
+    parser.add_argument("models", nargs="*", type=Path)
+    parser.add_argument("--plan-only", nargs="*", default=_PLAN_ONLY, help="stems of files")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args(arguments)
+    rows: list[Row] = []
+    for path in options.models or light_models():
+        row = run_model(path, execute=path.stem not in options.plan_only)
+        rows.append(row)
+        print(row, file=sys.stderr, flush=True)
+    text = _table(rows)
+    print(text)
+    if options.output is not None:
+        document = {"rows": [asdict(row) for row in rows]}
+        settings = {"plan_only": " ".join(options.plan_only)}
+        protocol.write(options.output, text, document, settings)
+    wrong = [row.model for row in rows if row.measured not in (None, row.predicted)]
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Lowtide in TVM: the memory plan of a Relax module.
+
+    ex = tvm.compile(mod, target="llvm", relax_pipeline="lowtide")
+    ex = tvm.compile(mod, target="llvm", relax_pipeline=lowtide.tvm.pipeline(budget="2MiB"))
+
+After `pip install "lowtide[tvm]"` the name `lowtide` is known to TVM: it calls `autoload` of the
+entry-point group `tvm.backends` when it is imported.
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportUnknownLambdaType=false
+# TVM has no stubs, and its annotations are narrower than what it takes.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import tvm
+
+    from lowtide.backends.tvm.c_program import CProgram
+    from lowtide.targets.tvm_pipeline import Pipeline
+
+__all__ = ["autoload", "c_program", "pipeline"]
+
+
+def pipeline(
+    *,
+    budget: int | str | None = None,
+    passes: str | None = None,
+    bounds: Mapping[str, int] | None = None,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+    lean: bool = False,
+) -> Pipeline:
+    """A Relax pipeline that orders each function and packs its tensors in one arena.
+
+    Args:
+        budget: the most that an arena may take, in bytes or as text such as `2MiB`.
+        passes: the passes on every function, `schedule,allocate` by default.
+        bounds: upper bounds of symbolic dimensions by name, as TVM's `tir_var_upper_bound`.
+        time_limit_s: for each solver; None for a repeatable amount of work, some seconds at most.
+        seed: for everything random.
+        lean: exchange kernels for ones that keep less scratch, where floating point operations
+            grow by at most a twentieth; for CPUs.
+
+    Raises:
+        MissingExtraError: TVM is missing, or of a version that is not known.
+        InputError: the budget is no size, or a pass is unknown.
+    """
+    from lowtide.errors import InputError
+    from lowtide.frontends.tvm import require_tvm
+    from lowtide.passes.pipeline import parse, print_pipeline
+    from lowtide.targets.tvm_pipeline import Pipeline
+    from lowtide.units import parse_bytes
+
+    require_tvm()
+    budget_bytes = parse_bytes(budget) if isinstance(budget, str) else budget
+    if budget_bytes is not None and budget_bytes <= 0:
+        raise InputError(f"the budget must be at least one byte, not {budget_bytes}")
+    chosen = parse(passes or "schedule,allocate")
+    if "allocate" not in [name for name, _ in chosen]:
+        raise InputError(f"`{passes}` lays nothing out: add the pass `allocate`")
+    for name, most in (bounds or {}).items():
+        if most < 0:
+            raise InputError(f"the bound of `{name}` must not be negative: {most}")
+    return Pipeline(
+        passes=print_pipeline(chosen),
+        budget_bytes=budget_bytes,
+        bounds=dict(bounds or {}),
+        time_limit_s=60.0 if time_limit_s is None else time_limit_s,
+        work_limit=25_000_000 if time_limit_s is None else None,
+        seed=seed,
+        lean=lean,
+    )
+
+
+def c_program(
+    module: tvm.IRModule,
+    *,
+    name: str = "model",
+    function: str = "main",
+    passes: str | None = None,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+) -> CProgram:
+    """A Relax module as freestanding C; `.save(folder)` writes it.
+
+    Args:
+        module: as for `tvm.compile`; all sizes are static.
+        name: the prefix of files and symbols.
+        function: which one.
+        passes: `schedule,allocate` by default.
+        time_limit_s: for each solver.
+        seed: for everything random.
+
+    Raises:
+        MissingExtraError: TVM is missing, or of a version that is not known.
+        ModelError: the function needs TVM's runtime, or has symbolic sizes.
+        InputError: the name is no C identifier.
+    """
+    from lowtide.frontends.tvm import import_function, require_tvm
+    from lowtide.targets.tvm_c import c_program as made
+    from lowtide.targets.tvm_pipeline import apply, stages
+
+    require_tvm()
+    import tvm
+
+    target = tvm.target.Target("llvm")  # whose passes fuse; kernels are lowered for C later
+    with target:
+        lowered = apply(stages(target).before, module)
+    return made(
+        lowered,
+        import_function(lowered, function),
+        name=name,
+        passes=passes or "schedule,allocate",
+        time_limit_s=60.0 if time_limit_s is None else time_limit_s,
+        seed=seed,
+    )
+
+
+def autoload() -> None:
+    """Make `relax_pipeline="lowtide"` known; called by `import tvm`. Cheap, and never raises."""
+    try:
+        from tvm.relax.pipeline import PIPELINE_MAP
+
+        PIPELINE_MAP.setdefault("lowtide", pipeline)
+    except Exception:
+        return
