@@ -1,0 +1,1 @@
+"""ONNX models to TensorFlow and TFLite, and TensorFlow functions in planned order."""

@@ -1,0 +1,94 @@
+"""Operators that ONNX defines by others: the function that an operator's schema gives for a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+import onnx
+import onnx.defs
+import onnx_ir
+
+from lowtide.backends.tensorflow.from_onnx.dtypes import NAMES
+
+if TYPE_CHECKING:
+    from lowtide.backends.tensorflow.from_onnx.value import Value
+
+__all__ = ["defines", "definition"]
+
+
+def _schema(domain: str, kind: str, version: int) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(kind, version, "" if domain == "ai.onnx" else domain)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def defines(domain: str, kind: str, version: int) -> bool:
+    """Whether ONNX has a definition of the operator by others."""
+    schema = _schema(domain, kind, version)
+    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+
+
+def definition(
+    node: onnx_ir.Node,
+    inputs: Sequence[Value | None],
+    attributes: Mapping[str, onnx_ir.Attr],
+    version: int,
+) -> onnx_ir.Function | None:
+    """The function that computes the node for inputs of these types; None where there is none."""
+    schema = _schema(node.domain, node.op_type, version)
+    if schema is None:
+        return None
+    proto: onnx.FunctionProto | None = None
+    if schema.has_function:
+        versions = [v for v in schema.function_opset_versions if v <= version]
+        at = max(versions, default=schema.function_opset_versions[0])
+        proto = cast("onnx.FunctionProto", _parsed(schema.get_function_with_opset_version(at)))
+    elif schema.has_context_dependent_function:
+        versions = [v for v in schema.context_dependent_function_opset_versions if v <= version]
+        at = max(versions, default=schema.context_dependent_function_opset_versions[0])
+        request = _request(node, attributes)
+        types = [_type(value).SerializeToString() for value in inputs]
+        made = schema.get_context_dependent_function_with_opset_version(
+            at, request.SerializeToString(), types
+        )
+        proto = _parsed(made)
+    if proto is None:
+        return None
+    if not proto.opset_import:
+        proto.opset_import.add(domain="", version=version)
+    function = onnx_ir.from_proto(proto)
+    for name, attribute in schema.attributes.items():
+        if name in function.attributes and attribute.default_value.type:
+            default = onnx_ir.from_proto(attribute.default_value)
+            if function.attributes[name].value is None:
+                function.attributes[name] = default
+        elif attribute.default_value.type:
+            function.attributes[name] = onnx_ir.from_proto(attribute.default_value)
+    return function
+
+
+def _parsed(data: bytes | str | onnx.FunctionProto) -> onnx.FunctionProto:
+    if isinstance(data, onnx.FunctionProto):
+        return data
+    raw = data.encode("latin-1") if isinstance(data, str) else data
+    return onnx.FunctionProto.FromString(raw)
+
+
+def _request(node: onnx_ir.Node, attributes: Mapping[str, onnx_ir.Attr]) -> onnx.NodeProto:
+    """The node alone, with its attributes resolved."""
+    proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain, name=node.name or "")
+    proto.input.extend("" if v is None else f"in{i}" for i, v in enumerate(node.inputs))
+    proto.output.extend(f"out{i}" if v.name else "" for i, v in enumerate(node.outputs))
+    for attribute in attributes.values():
+        proto.attribute.append(onnx_ir.to_proto(attribute))
+    return proto
+
+
+def _type(value: Value | None) -> onnx.TypeProto:
+    if value is None:
+        return onnx.TypeProto()
+    name = cast("onnx_ir.TensorProtocol", value.dtype).name
+    number = next(number for number, known in NAMES.items() if known == name)
+    return onnx.helper.make_tensor_type_proto(number, value.shape)

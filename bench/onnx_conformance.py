@@ -1,0 +1,215 @@
+"""ONNX's own node tests, one after another, through the TensorFlow emitter.
+
+    python -m lowtide.bench.onnx_conformance [--only NAME] [--write docs/onnx-conformance.md]
+
+Every test of `onnx.backend.test` whose operators are of ONNX's own domain is emitted, run and
+compared with the expected outputs, at the tolerances that the test states. Inputs stay inputs; where
+the converter says that an operand must be constant (a shape, scales, sizes) that operand is bound to
+the test's value, and the test counts as passed `bound`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import onnx
+import onnx_ir
+
+from lowtide.backends.tensorflow.from_onnx.call import ConstantNeededError
+from lowtide.backends.tensorflow.from_onnx.emitter import check
+from lowtide.backends.tensorflow.from_onnx.graph import build
+from lowtide.errors import ModelError
+
+if TYPE_CHECKING:
+    from onnx.backend.test.case.test_case import TestCase
+
+__all__ = ["Verdict", "cases", "judge", "main", "table"]
+
+Outcome = Literal["pass", "bound", "fail", "unsupported"]
+_FLOATS = {1, 10, 11, 16}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one test ended.
+
+    Attributes:
+        operator: what it tests.
+        outcome: `bound` is a pass with operands bound to constants.
+        is_float: whether an input or output is of a floating-point type.
+        reason: why it did not pass.
+    """
+
+    name: str
+    operator: str
+    outcome: Outcome
+    is_float: bool
+    expanded: bool
+    reason: str = ""
+
+
+def cases(only: str = "") -> Iterator[TestCase]:
+    """The node tests of ONNX's own domain, in order of their names."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = cast("Sequence[TestCase]", collect_testcases(None))
+    for case in sorted(found, key=lambda case: case.name):
+        if case.model is None or not case.data_sets or only not in case.name:
+            continue
+        if all(node.domain in ("", "ai.onnx") for node in case.model.graph.node):
+            yield case
+
+
+def judge(case: TestCase) -> Verdict:
+    """Emit one test's model, run it and compare."""
+    model = case.model
+    assert model is not None
+    assert case.data_sets is not None
+    expanded = "_expanded" in case.name
+    operator = _operator(case)
+    is_float = any(
+        value.type.tensor_type.elem_type in _FLOATS
+        for value in [*model.graph.input, *model.graph.output]
+    )
+
+    def verdict(outcome: Outcome, reason: str = "") -> Verdict:
+        return Verdict(case.name, operator, outcome, is_float, expanded, reason)
+
+    if any(v.type.WhichOneof("value") != "tensor_type" for v in [*model.graph.input, *model.graph.output]):
+        return verdict("unsupported", "sequences and optional values")
+    outcome: Outcome = "pass"
+    bound: dict[str, onnx.TensorProto] = {}
+    for inputs, expected in case.data_sets:
+        given = {
+            value.name: tensor
+            for value, tensor in zip(model.graph.input, inputs, strict=False)
+        }
+        while True:
+            try:
+                read = onnx_ir.from_proto(_bound(model, bound))
+                check(read)
+                built = build(read)
+            except ConstantNeededError as error:
+                name = _blamed(model, str(error), error.operand, given, bound)
+                if name is None:
+                    return verdict("fail", _line(error))
+                bound[name] = onnx.numpy_helper.from_array(np.asarray(given[name]), name)
+                outcome = "bound"
+                continue
+            except ModelError as error:
+                text = _line(error)
+                known = "is not emitted" in text or "TensorFlow has no" in text
+                known = known or "TensorFlow takes tensors" in text
+                return verdict("unsupported" if known else "fail", text)
+            except Exception as error:
+                return verdict("fail", f"{type(error).__name__}: {_line(error)}")
+            break
+        try:
+            actual = _run(built, given)
+            _compare(actual, expected, case.rtol, case.atol)
+        except Exception as error:
+            return verdict("fail", f"{type(error).__name__}: {_line(error)}")
+    return verdict(outcome)
+
+
+def _operator(case: TestCase) -> str:
+    model = cast("onnx.ModelProto", case.model)
+    kinds = [node.op_type for node in model.graph.node if node.op_type != "Constant"]
+    flat = case.name.removeprefix("test_").replace("_", "")
+    matching = [k for k in kinds if flat.startswith(k.lower())]
+    return (matching or kinds or ["Constant"])[0]
+
+
+def _bound(model: onnx.ModelProto, bound: dict[str, onnx.TensorProto]) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.initializer.extend(bound.values())
+    return copy
+
+
+def _blamed(
+    model: onnx.ModelProto,
+    message: str,
+    operand: int,
+    given: dict[str, Any],
+    bound: dict[str, onnx.TensorProto],
+) -> str | None:
+    """The graph input that an operand comes from; the first unbound one of small integers else."""
+    for node in model.graph.node:
+        if operand < len(node.input) and node.input[operand] in given:
+            name = node.input[operand]
+            if name not in bound and message.startswith(node.op_type):
+                return name
+    return next((name for name in given if name not in bound and np.size(given[name]) <= 16), None)
+
+
+def _run(built: Any, given: dict[str, Any]) -> list[Any]:  # noqa: ANN401
+    import tensorflow as tf
+
+    tensors = []
+    for name, spec in zip(built.inputs, built.function.structured_input_signature[0], strict=True):
+        value = given[name]
+        if isinstance(value, onnx.TensorProto):
+            value = onnx.numpy_helper.to_array(value)
+        tensors.append(tf.constant(np.asarray(value), dtype=spec.dtype))
+    results = built.function(*tensors)
+    return [results[name].numpy() for name in built.outputs]
+
+
+def _compare(actual: Sequence[Any], expected: Sequence[Any], rtol: float, atol: float) -> None:
+    for have, want in zip(actual, expected, strict=True):
+        if isinstance(want, onnx.TensorProto):
+            want = onnx.numpy_helper.to_array(want)  # noqa: PLW2901
+        want = np.asarray(want)  # noqa: PLW2901
+        assert have.shape == want.shape, f"shape {have.shape}, not {want.shape}"
+        if want.dtype.kind in "OUS":
+            texts = [t.decode() if isinstance(t, bytes) else str(t) for t in have.reshape(-1)]
+            assert texts == [str(t) for t in want.reshape(-1)], "strings differ"
+            continue
+        assert have.dtype == want.dtype, f"type {have.dtype}, not {want.dtype}"
+        if want.dtype.kind not in "fciub":
+            have, want = have.astype(np.float32), want.astype(np.float32)  # noqa: PLW2901
+        np.testing.assert_allclose(have, want, rtol=rtol, atol=atol)
+
+
+def _line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()[:200]
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """The conformance table in Markdown."""
+    return "\n".join(str(v) for v in verdicts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tests; print or write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help="tests whose names contain this")
+    parser.add_argument("--write", type=Path, help="the Markdown file to write")
+    options = parser.parse_args(arguments)
+    verdicts: list[Verdict] = []
+    for case in cases(options.only):
+        verdict = judge(case)
+        verdicts.append(verdict)
+        if verdict.outcome in ("fail", "unsupported"):
+            print(f"{verdict.outcome:11} {verdict.name}: {verdict.reason}", file=sys.stderr)
+    count = Counter(v.outcome for v in verdicts)
+    print(dict(count))
+    if options.write:
+        options.write.write_text(table(verdicts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
