@@ -1,1 +1,207 @@
-"""Not yet."""
+"""Control flow: If, Loop and Scan as tf.cond and tf.while_loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lowtide.backends.tensorflow.from_onnx.call import Call
+from lowtide.backends.tensorflow.from_onnx.dtypes import cast
+from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, tf
+from lowtide.backends.tensorflow.from_onnx.registry import operator
+from lowtide.backends.tensorflow.from_onnx.value import Value
+
+__all__: list[str] = []
+
+
+@operator("If", attributes=("else_branch", "then_branch"), folds=False)
+def _if(call: Call) -> Sequence[Value]:
+    """Only the branch that is taken, where the condition is known."""
+    known = call.static(0)
+    if known is not None:
+        branch = "then_branch" if bool(known.reshape(-1)[0]) else "else_branch"
+        return call.run_graph(call.graph(branch), [])
+
+    def taken(name: str) -> list[Tensor]:
+        return [value.tensor for value in call.run_graph(call.graph(name), [])]
+
+    condition = tf.reshape(call.tensor(0), [])
+    results = tf.cond(condition, lambda: taken("then_branch"), lambda: taken("else_branch"))
+    results = results if isinstance(results, list | tuple) else [results]
+    return [Value(result) for result in results]
+
+
+def _open(tensor: Tensor, like: object = None) -> object:
+    """A shape that a loop may change: the rank is kept, sizes are."""
+    del like
+    return tensor.shape
+
+
+@operator("Loop", attributes=("body",), folds=False)
+def _loop(call: Call) -> Sequence[Value]:
+    """trip count, condition, carried values; the body gives condition, carried, and scanned."""
+    body = call.graph("body")
+    carried = [call.tensor(i) for i in range(2, len(call.inputs))]
+    count = len(carried)
+    scanned = len(body.outputs) - 1 - count
+    limit = tf.reshape(cast(call.tensor(0), tf.int64), []) if call.has(0) else None
+    trips = call.static(0) if call.has(0) else None
+    first = tf.reshape(call.tensor(1), []) if call.has(1) else tf.constant(True)
+    known_first = call.static(1) if call.has(1) else np.array(True)
+
+    def once(i: Tensor, condition: Tensor, values: Sequence[Tensor]) -> list[Value]:
+        return call.run_graph(body, [Value(i), Value(condition), *map(Value, values)])
+
+    types = _scanned_types(call, body, count, scanned)
+    size = int(trips.reshape(-1)[0]) if trips is not None and trips.size else 0
+    dynamic = trips is None or known_first is None or size > 1 << 30
+    arrays = [
+        tf.TensorArray(dtype, 0 if dynamic else size, dynamic_size=True, infer_shape=False)
+        for dtype in types
+    ]
+
+    def proceed(i: Tensor, condition: Tensor, *_: object) -> Tensor:
+        if limit is None:
+            return condition
+        result: Tensor = tf.logical_and(condition, i < limit)
+        return result
+
+    def step(i: Tensor, condition: Tensor, *rest: object) -> tuple[object, ...]:
+        values, collected = rest[:count], rest[count:]
+        results = once(i, condition, values)  # type: ignore[arg-type]
+        after = tf.reshape(results[0].tensor, [])
+        new = [value.tensor for value in results[1 : 1 + count]]
+        written = [
+            array.write(tf.cast(i, tf.int32), value.tensor)  # type: ignore[attr-defined]
+            for array, value in zip(collected, results[1 + count :], strict=True)
+        ]
+        return (i + 1, after, *new, *written)
+
+    start = (tf.constant(0, tf.int64), first, *carried, *arrays)
+    invariants = _invariants(call, body, carried)
+    shapes = (
+        tf.TensorShape([]),
+        tf.TensorShape([]),
+        *invariants,
+        *(tf.TensorShape(None) for _ in arrays),
+    )
+    results = tf.while_loop(proceed, step, start, shape_invariants=shapes)
+    made = results[0]
+    stacked: list[Tensor] = []
+    for array in results[2 + count :]:
+        taken = array.stack()
+        stacked.append(taken[: tf.cast(made, tf.int32)] if taken.shape.rank else taken)
+    return [Value(t) for t in [*results[2 : 2 + count], *stacked]]
+
+
+def _scanned_types(call: Call, body: object, count: int, scanned: int) -> list[object]:
+    """The element types of what the body scans: declared in the file, or found by a trial."""
+    from lowtide.backends.tensorflow.from_onnx.dtypes import dtype_of
+
+    outputs = body.outputs[1 + count :]  # type: ignore[attr-defined]
+    types: list[object] = []
+    for value in outputs:
+        dtype = dtype_of(int(value.dtype)) if value.dtype is not None else None
+        if dtype is None:
+            call.fail(f"the body does not declare the type of `{value.name}`")
+        types.append(dtype)
+    assert len(types) == scanned
+    return types
+
+
+def _invariants(call: Call, body: object, carried: Sequence[Tensor]) -> list[object]:
+    """Shapes that hold in every turn: sizes that the body's outputs declare alike, others open."""
+    found: list[object] = []
+    outputs = body.outputs[1 : 1 + len(carried)]  # type: ignore[attr-defined]
+    del call
+    for tensor, output in zip(carried, outputs, strict=True):
+        declared = output.shape
+        if tensor.shape.rank is None:
+            found.append(tf.TensorShape(None))
+            continue
+        if declared is None or len(declared) != tensor.shape.rank:
+            found.append(tensor.shape if declared is None else tf.TensorShape(None))
+            continue
+        sizes = [
+            have if isinstance(want, int) and have == want else None
+            for have, want in zip(tensor.shape.as_list(), declared.dims, strict=True)
+        ]
+        found.append(tf.TensorShape(sizes))
+    return found
+
+
+@operator(
+    "Scan",
+    attributes=(
+        "body",
+        "num_scan_inputs",
+        "scan_input_axes",
+        "scan_input_directions",
+        "scan_output_axes",
+        "scan_output_directions",
+    ),
+    folds=False,
+    since=9,
+)
+def _scan(call: Call) -> Sequence[Value]:
+    body = call.graph("body")
+    scans = call.integer("num_scan_inputs", 1)
+    count = len(call.inputs) - scans
+    states = [call.tensor(i) for i in range(count)]
+    axes = call.ints("scan_input_axes") or (0,) * scans
+    directions = call.ints("scan_input_directions") or (0,) * scans
+    inputs: list[Tensor] = []
+    for index in range(scans):
+        x = call.tensor(count + index)
+        axis = call.axis(axes[index], x.shape.rank)
+        if axis:
+            x = tf.transpose(x, [axis, *(a for a in range(x.shape.rank) if a != axis)])
+        inputs.append(tf.reverse(x, [0]) if directions[index] else x)
+    results = _stepped(call, body, states, inputs)
+    made = len(results) - count
+    out_axes = call.ints("scan_output_axes") or (0,) * made
+    out_directions = call.ints("scan_output_directions") or (0,) * made
+    for index in range(made):
+        y = results[count + index]
+        y = tf.reverse(y, [0]) if out_directions[index] else y
+        axis = call.axis(out_axes[index], y.shape.rank)
+        if axis:
+            y = tf.transpose(y, [*range(1, axis + 1), 0, *range(axis + 1, y.shape.rank)])
+        results[count + index] = y
+    return [Value(result) for result in results]
+
+
+def _stepped(
+    call: Call, body: object, states: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> list[Tensor]:
+    count = len(states)
+    length = inputs[0].shape[0]
+    steps = tf.shape(inputs[0])[0] if length is None else length
+    types = _scanned_types(call, _Shifted(body), count, len(body.outputs) - count)  # type: ignore[attr-defined]
+    arrays = [tf.TensorArray(dtype, steps) for dtype in types]
+
+    def step(i: Tensor, *rest: object) -> tuple[object, ...]:
+        parts = [Value(tf.gather(x, i)) for x in inputs]
+        given = [Value(state) for state in rest[:count]]  # type: ignore[arg-type]
+        results = call.run_graph(body, [*given, *parts])  # type: ignore[arg-type]
+        written = [
+            array.write(i, value.tensor)  # type: ignore[attr-defined]
+            for array, value in zip(rest[count:], results[count:], strict=True)
+        ]
+        return (i + 1, *(value.tensor for value in results[:count]), *written)
+
+    results = tf.while_loop(
+        lambda i, *_: i < steps,
+        step,
+        (tf.constant(0), *states, *arrays),
+        maximum_iterations=steps,
+    )
+    return [*results[1 : 1 + count], *(array.stack() for array in results[1 + count :])]
+
+
+class _Shifted:
+    """A Scan's body, with the place that a Loop's condition has."""
+
+    def __init__(self, body: object) -> None:
+        self.outputs = [None, *body.outputs]  # type: ignore[attr-defined]

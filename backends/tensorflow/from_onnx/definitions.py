@@ -58,6 +58,10 @@ def definition(
         return None
     if not proto.opset_import:
         proto.opset_import.add(domain="", version=version)
+    made_here = {name for inner in proto.node for name in inner.output} | set(proto.input)
+    for name in proto.output:
+        if name not in made_here:  # a result that the node does not ask for
+            proto.node.append(onnx.helper.make_node("Constant", [], [name], value_float=0.0))
     function = onnx_ir.from_proto(proto)
     for name, attribute in schema.attributes.items():
         if name in function.attributes and attribute.default_value.type:

@@ -35,7 +35,8 @@ _IGNORED = frozenset({"consumed_inputs", "doc_string", "onnx_opname"})
 _DEPTH = 32
 
 _Attributes = Mapping[str, onnx_ir.Attr]
-_Scope = dict[onnx_ir.Value, Value]
+# A function's parameter that is left out is None.
+_Scope = dict[onnx_ir.Value, Value | None]
 
 
 def check(model: onnx_ir.Model) -> None:
@@ -134,14 +135,20 @@ class Emitter:
         for node in graph:
             self._node(node, scopes, imports, bound, depth)
 
-    def _value(self, value: onnx_ir.Value, scopes: list[_Scope]) -> Value:
+    def _operand(self, value: onnx_ir.Value, scopes: list[_Scope]) -> Value | None:
         for level in range(len(scopes) - 1, -1, -1):
-            found = scopes[level].get(value)
-            if found is not None:
-                if level < len(scopes) - 1:
+            if value in scopes[level]:
+                found = scopes[level][value]
+                if found is not None and level < len(scopes) - 1:
                     found = scopes[-1][value] = found.again()
                 return found
         raise ModelError(f"`{value.name}` is read before it is computed")
+
+    def _value(self, value: onnx_ir.Value, scopes: list[_Scope]) -> Value:
+        found = self._operand(value, scopes)
+        if found is None:
+            raise ModelError(f"`{value.name}` is an output, and is left out")
+        return found
 
     def _node(
         self,
@@ -153,7 +160,7 @@ class Emitter:
     ) -> None:
         if depth > _DEPTH:
             raise ModelError(f"functions call each other more than {_DEPTH} deep at `{_name(node)}`")
-        inputs = [None if v is None else self._value(v, scopes) for v in node.inputs]
+        inputs = [None if v is None else self._operand(v, scopes) for v in node.inputs]
         attributes = {
             name: bound[attr.ref_attr_name or ""] if attr.is_ref() else attr
             for name, attr in node.attributes.items()
@@ -192,7 +199,7 @@ class Emitter:
                     f"{nearest(node.domain, node.op_type)}"
                 )
         if function is not None:
-            return self._function(function, node, inputs, attributes, depth)
+            return self._function(function, inputs, attributes, depth)
         assert entry is not None
 
         def run_graph(graph: onnx_ir.Graph, values: Sequence[Value]) -> list[Value]:
@@ -226,7 +233,6 @@ class Emitter:
     def _function(
         self,
         function: onnx_ir.Function,
-        node: onnx_ir.Node,
         inputs: Sequence[Value | None],
         attributes: _Attributes,
         depth: int,
@@ -235,19 +241,10 @@ class Emitter:
             name: attr for name, attr in function.attributes.items() if attr.value is not None
         }
         bound.update(attributes)
-        scope: _Scope = {
-            parameter: value
-            for parameter, value in zip(function.inputs, inputs, strict=False)
-            if value is not None
-        }
-        # A parameter that is left out is an operand that is left out.
-        for parameter in function.inputs:
-            if parameter not in scope:
-                for user, index in list(parameter.uses()):
-                    user.replace_input_with(index, None)
+        given = [*inputs, *[None] * (len(function.inputs) - len(inputs))]
+        scope: _Scope = dict(zip(function.inputs, given, strict=True))
         for inner in function:
             self._node(inner, [scope], function.opset_imports, bound, depth + 1)
-        del node
         return [scope.get(value) for value in function.outputs]
 
 

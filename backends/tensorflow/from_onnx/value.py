@@ -54,6 +54,11 @@ class Value:
         return Value(known, self.order, array=self.array, place=self._place)
 
     @property
+    def placing(self) -> Place | None:
+        """How it gets into the graph, where it is a constant."""
+        return self._place
+
+    @property
     def tensor(self) -> Tensor:
         """In ONNX's order."""
         return self.ordered(None)
