@@ -3,7 +3,9 @@
     python -m lowtide.bench.onnx_conformance [--only NAME] [--write docs/onnx-conformance.md]
 
 Every test of `onnx.backend.test` whose operators are of ONNX's own domain is emitted, run and
-compared with the expected outputs, at the tolerances that the test states. Inputs stay inputs; where
+compared with the expected outputs, at the tolerances that the test states, or two units in the last
+place of the type and four of the largest element where that is more. Tests of random numbers are left
+out: ONNX fixes no sequence. Inputs stay inputs; where
 the converter says that an operand must be constant (a shape, scales, sizes) that operand is bound to
 the test's value, and the test counts as passed `bound`.
 """
@@ -36,6 +38,9 @@ __all__ = ["Verdict", "cases", "judge", "main", "table"]
 
 Outcome = Literal["pass", "bound", "fail", "unsupported"]
 _FLOATS = {1, 10, 11, 16}
+# The spacing of numbers at 1, by type.
+_UNITS = {"float32": 2.0**-23, "float64": 2.0**-52, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform", "RandomUniformLike"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,10 @@ def cases(only: str = "") -> Iterator[TestCase]:
     for case in sorted(found, key=lambda case: case.name):
         if case.model is None or not case.data_sets or only not in case.name:
             continue
-        if all(node.domain in ("", "ai.onnx") for node in case.model.graph.node):
+        nodes = case.model.graph.node
+        if any(node.op_type in _RANDOM for node in nodes) or "training_dropout" in case.name:
+            continue
+        if all(node.domain in ("", "ai.onnx") for node in nodes):
             yield case
 
 
@@ -178,9 +186,13 @@ def _compare(actual: Sequence[Any], expected: Sequence[Any], rtol: float, atol: 
             assert texts == [str(t) for t in want.reshape(-1)], "strings differ"
             continue
         assert have.dtype == want.dtype, f"type {have.dtype}, not {want.dtype}"
-        if want.dtype.kind not in "fciub":
+        unit = _UNITS.get(str(want.dtype), 0.0)
+        if want.dtype.kind not in "fciub" or unit > 1e-4:
             have, want = have.astype(np.float32), want.astype(np.float32)  # noqa: PLW2901
-        np.testing.assert_allclose(have, want, rtol=rtol, atol=atol)
+        largest = float(np.abs(want[np.isfinite(want)]).max(initial=0.0)) if unit else 0.0
+        np.testing.assert_allclose(
+            have, want, rtol=max(rtol, 2 * unit), atol=max(atol, 4 * unit * largest)
+        )
 
 
 def _line(error: Exception) -> str:

@@ -126,11 +126,15 @@ class Call:
         """An operand's rank.
 
         Raises:
-            ModelError: it is unknown.
+            ConstantNeededError: it is unknown.
         """
         rank = self.value(index).rank
         if rank is None:
-            self.fail(f"the rank of operand {index} is unknown: bind the model's dimensions")
+            raise ConstantNeededError(
+                f"{self.label}: the rank of operand {index} is unknown, as a shape is computed by "
+                f"the model: bind its dimensions with --dim NAME=VALUE",
+                index,
+            )
         return rank
 
     def axis(self, axis: int, rank: int) -> int:

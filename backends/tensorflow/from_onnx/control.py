@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from lowtide.backends.tensorflow.from_onnx.dtypes import cast
 from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, tf
 from lowtide.backends.tensorflow.from_onnx.registry import operator
 from lowtide.backends.tensorflow.from_onnx.value import Value
+
+if TYPE_CHECKING:
+    import onnx_ir
 
 __all__: list[str] = []
 
@@ -32,19 +36,12 @@ def _if(call: Call) -> Sequence[Value]:
     return [Value(result) for result in results]
 
 
-def _open(tensor: Tensor, like: object = None) -> object:
-    """A shape that a loop may change: the rank is kept, sizes are."""
-    del like
-    return tensor.shape
-
-
 @operator("Loop", attributes=("body",), folds=False)
 def _loop(call: Call) -> Sequence[Value]:
     """trip count, condition, carried values; the body gives condition, carried, and scanned."""
     body = call.graph("body")
     carried = [call.tensor(i) for i in range(2, len(call.inputs))]
     count = len(carried)
-    scanned = len(body.outputs) - 1 - count
     limit = tf.reshape(cast(call.tensor(0), tf.int64), []) if call.has(0) else None
     trips = call.static(0) if call.has(0) else None
     first = tf.reshape(call.tensor(1), []) if call.has(1) else tf.constant(True)
@@ -53,7 +50,8 @@ def _loop(call: Call) -> Sequence[Value]:
     def once(i: Tensor, condition: Tensor, values: Sequence[Tensor]) -> list[Value]:
         return call.run_graph(body, [Value(i), Value(condition), *map(Value, values)])
 
-    types = _scanned_types(call, body, count, scanned)
+    trial = _trial(lambda *given: once(given[0], given[1], given[2:]), (_COUNT, _FLAG, *carried))
+    types = [tensor.dtype for tensor in trial[1 + count :]]
     size = int(trips.reshape(-1)[0]) if trips is not None and trips.size else 0
     dynamic = trips is None or known_first is None or size > 1 << 30
     arrays = [
@@ -79,7 +77,7 @@ def _loop(call: Call) -> Sequence[Value]:
         return (i + 1, after, *new, *written)
 
     start = (tf.constant(0, tf.int64), first, *carried, *arrays)
-    invariants = _invariants(call, body, carried)
+    invariants = _invariants(carried, trial[1 : 1 + count])
     shapes = (
         tf.TensorShape([]),
         tf.TensorShape([]),
@@ -95,40 +93,28 @@ def _loop(call: Call) -> Sequence[Value]:
     return [Value(t) for t in [*results[2 : 2 + count], *stacked]]
 
 
-def _scanned_types(call: Call, body: object, count: int, scanned: int) -> list[object]:
-    """The element types of what the body scans: declared in the file, or found by a trial."""
-    from lowtide.backends.tensorflow.from_onnx.dtypes import dtype_of
-
-    outputs = body.outputs[1 + count :]  # type: ignore[attr-defined]
-    types: list[object] = []
-    for value in outputs:
-        dtype = dtype_of(int(value.dtype)) if value.dtype is not None else None
-        if dtype is None:
-            call.fail(f"the body does not declare the type of `{value.name}`")
-        types.append(dtype)
-    assert len(types) == scanned
-    return types
+# What a Loop's body gets besides what it carries.
+_COUNT = ((), "int64")
+_FLAG = ((), "bool")
 
 
-def _invariants(call: Call, body: object, carried: Sequence[Tensor]) -> list[object]:
-    """Shapes that hold in every turn: sizes that the body's outputs declare alike, others open."""
-    found: list[object] = []
-    outputs = body.outputs[1 : 1 + len(carried)]  # type: ignore[attr-defined]
-    del call
-    for tensor, output in zip(carried, outputs, strict=True):
-        declared = output.shape
-        if tensor.shape.rank is None:
-            found.append(tf.TensorShape(None))
-            continue
-        if declared is None or len(declared) != tensor.shape.rank:
-            found.append(tensor.shape if declared is None else tf.TensorShape(None))
-            continue
-        sizes = [
-            have if isinstance(want, int) and have == want else None
-            for have, want in zip(tensor.shape.as_list(), declared.dims, strict=True)
-        ]
-        found.append(tf.TensorShape(sizes))
-    return found
+def _trial(function: Callable[..., Sequence[Value]], given: Sequence[object]) -> list[Tensor]:
+    """What a body results in, from a graph that is thrown away: types, and sizes of one turn."""
+    specs = [
+        tf.TensorSpec(*item) if isinstance(item, tuple) else tf.TensorSpec(item.shape, item.dtype)  # type: ignore[attr-defined]
+        for item in given
+    ]
+
+    def body(*tensors: Tensor) -> list[Tensor]:
+        return [value.tensor for value in function(*tensors)]
+
+    trial = tf.function(body, input_signature=specs, autograph=False).get_concrete_function()
+    return list(trial.outputs)
+
+
+def _invariants(carried: Sequence[Tensor], after: Sequence[Tensor]) -> list[object]:
+    """Shapes that hold in every turn: sizes that a turn leaves as they are, others open."""
+    return [before.shape.most_specific_compatible_shape(new.shape) for before, new in zip(carried, after, strict=True)]
 
 
 @operator(
@@ -173,18 +159,22 @@ def _scan(call: Call) -> Sequence[Value]:
 
 
 def _stepped(
-    call: Call, body: object, states: Sequence[Tensor], inputs: Sequence[Tensor]
+    call: Call, body: onnx_ir.Graph, states: Sequence[Tensor], inputs: Sequence[Tensor]
 ) -> list[Tensor]:
     count = len(states)
     length = inputs[0].shape[0]
     steps = tf.shape(inputs[0])[0] if length is None else length
-    types = _scanned_types(call, _Shifted(body), count, len(body.outputs) - count)  # type: ignore[attr-defined]
+    slices = [(x.shape[1:], x.dtype) for x in inputs]
+    trial = _trial(
+        lambda *given: call.run_graph(body, list(map(Value, given))), (*states, *slices)
+    )
+    types = [tensor.dtype for tensor in trial[count:]]
     arrays = [tf.TensorArray(dtype, steps) for dtype in types]
 
     def step(i: Tensor, *rest: object) -> tuple[object, ...]:
         parts = [Value(tf.gather(x, i)) for x in inputs]
         given = [Value(state) for state in rest[:count]]  # type: ignore[arg-type]
-        results = call.run_graph(body, [*given, *parts])  # type: ignore[arg-type]
+        results = call.run_graph(body, [*given, *parts])
         written = [
             array.write(i, value.tensor)  # type: ignore[attr-defined]
             for array, value in zip(rest[count:], results[count:], strict=True)
@@ -199,9 +189,3 @@ def _stepped(
     )
     return [*results[1 : 1 + count], *(array.stack() for array in results[1 + count :])]
 
-
-class _Shifted:
-    """A Scan's body, with the place that a Loop's condition has."""
-
-    def __init__(self, body: object) -> None:
-        self.outputs = [None, *body.outputs]  # type: ignore[attr-defined]

@@ -347,13 +347,16 @@ def _to_type(call: Call, dtype: object) -> Value:
         return Value(cast(tf.strings.to_number(x, tf.int64), dtype), value.order)
     if dtype == tf.string:
         return Value(tf.strings.as_string(x), value.order)
-    if name == "bool":
+    if name == "bool" and x.dtype.name not in ("int4", "uint4"):
         return Value(tf.not_equal(x, tf.zeros_like(x)), value.order)
     if name.startswith("float8") and call.integer("saturate", 1):
         limit = float(dtype.max)  # type: ignore[attr-defined]
         wide = cast(x, tf.float32)
         wide = tf.where(tf.math.is_nan(wide), wide, tf.clip_by_value(wide, -limit, limit))
         return Value(tf.cast(wide, dtype), value.order)
+    # Types of 4 bits are converted to and from 8 bits only.
+    if x.dtype.name in ("int4", "uint4"):
+        x = tf.cast(x, tf.int8 if x.dtype.name == "int4" else tf.uint8)
     if name in ("int4", "uint4"):
-        return Value(tf.cast(cast(x, tf.int32 if is_integer(x.dtype) else x.dtype), dtype))
-    return Value(tf.cast(x, dtype), value.order)
+        x = tf.cast(cast(x, tf.int32), tf.int8 if name == "int4" else tf.uint8)
+    return Value(cast(x, dtype), value.order)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lowtide.backends.tensorflow.from_onnx.dtypes import dtype_of
 from lowtide.backends.tensorflow.from_onnx.emitter import Emitter, check
-from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, tf
+from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, internal, tf
 from lowtide.backends.tensorflow.from_onnx.value import Array, Value
 from lowtide.errors import InputError, ModelError
 
@@ -83,12 +83,14 @@ def build(
     check(model)
     module = tf.Module(name="onnx")
     kept: list[Any] = []
+    holder = internal("tensorflow.python.ops.resource_variable_ops").ResourceVariable
 
     def place(array: Array) -> Tensor:
         tensor: Tensor
         if variables and array.dtype.kind == "f" and array.nbytes >= _VARIABLE_BYTES:
             with tf.init_scope():
-                variable = tf.Variable(array, trainable=False, name=f"w{len(kept)}")
+                # The class itself: tf.Variable asks tf.function, which would trace a second time.
+                variable = holder(array, trainable=False, name=f"w{len(kept)}")
             kept.append(variable)
             tensor = variable.read_value()
             return tensor

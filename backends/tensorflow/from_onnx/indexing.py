@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -328,7 +329,7 @@ def _one_hot(call: Call) -> Value:
     indices = cast(call.tensor(0), tf.int64)
     depth = cast(tf.reshape(call.tensor(1), []), tf.int64)
     off, on = call.tensor(2)[0], call.tensor(2)[1]
-    axis = call.integer("axis", -1)
+    axis = call.axis(call.integer("axis", -1), call.rank(0) + 1)
     indices = tf.where(indices < 0, indices + depth, indices)
     known = call.static(1)
     size = int(known.reshape(-1)[0]) if known is not None else cast(depth, tf.int32)
@@ -361,7 +362,7 @@ def _unique(call: Call) -> Sequence[Value]:
     places = tf.range(tf.shape(inverse, out_type=tf.int64)[0])
     first = tf.math.unsorted_segment_min(places, inverse, tf.shape(counts)[0])
     if call.integer("sorted", 1):
-        order = _lexical(unique, axis)
+        order = _lexical(call, unique, x, axis)
         rank = tf.math.invert_permutation(order)
         unique = tf.gather(unique, order, axis=axis)
         first, counts = tf.gather(first, order), tf.gather(counts, order)
@@ -376,15 +377,17 @@ def _uniques(x: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     return raw.y, raw.idx, raw.count
 
 
-def _lexical(unique: Tensor, axis: int) -> Tensor:
+def _lexical(call: Call, unique: Tensor, x: Tensor, axis: int) -> Tensor:
     """The order of slices by their elements, the first element counting most."""
-    rank = unique.shape.rank
-    rows = tf.transpose(unique, [axis] + [a for a in range(rank) if a != axis])
-    rows = tf.reshape(rows, [tf.shape(rows)[0], -1])
+    shape = x.shape.as_list()
+    rest = [size for a, size in enumerate(shape) if a != axis]
+    if None in rest:
+        call.fail("the size of the slices is open: bind it with --dim NAME=VALUE")
+    width = math.prod(rest)
+    unique = tf.ensure_shape(unique, [None if a == axis else s for a, s in enumerate(shape)])
+    rows = tf.transpose(unique, [axis] + [a for a in range(len(shape)) if a != axis])
+    rows = tf.reshape(rows, [-1, width])
     order = tf.range(tf.shape(rows)[0])
-    width = rows.shape[1]
-    if width is None:
-        raise ValueError("the size of the slices is unknown: bind the model's dimensions")
     for column in reversed(range(width)):
         keys = tf.gather(rows[:, column], order)
         order = tf.gather(order, tf.argsort(keys, stable=True))

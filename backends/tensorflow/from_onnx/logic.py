@@ -52,13 +52,18 @@ def _bitwise_not(call: Call) -> Value:
 
 @operator("BitShift", attributes=("direction",))
 def _shift(call: Call) -> Value:
-    """Bits shifted out of the type are lost; shifting by its width or more gives 0."""
+    """By the type's width or more, or by a negative number, every bit goes: only signs stay."""
     (x, by), order = agree([call.value(0), call.value(1)])
-    left = call.text("direction", "") == "LEFT"
-    function = tf.bitwise.left_shift if left else tf.bitwise.right_shift
     width = tf.constant(8 * x.dtype.size, x.dtype)
-    shifted = function(x, tf.minimum(by, width - tf.ones_like(width)))
-    return Value(tf.where(by >= width, tf.zeros_like(shifted), shifted), order)
+    most = width - tf.ones_like(width)
+    gone = tf.logical_or(by >= width, by < tf.zeros_like(by))
+    if call.text("direction", "") == "LEFT":
+        shifted = tf.bitwise.left_shift(x, tf.where(gone, tf.zeros_like(by), by))
+        return Value(tf.where(gone, tf.zeros_like(shifted), shifted), order)
+    shifted = tf.bitwise.right_shift(x, tf.where(gone, most, by))
+    if x.dtype.is_unsigned:
+        shifted = tf.where(gone, tf.zeros_like(shifted), shifted)
+    return Value(shifted, order)
 
 
 @operator("BitCast", attributes=("to",))

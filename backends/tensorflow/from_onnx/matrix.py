@@ -8,6 +8,7 @@ from lowtide.backends.tensorflow.from_onnx.call import Call
 from lowtide.backends.tensorflow.from_onnx.dtypes import cast, computed_as, is_integer
 from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, tf
 from lowtide.backends.tensorflow.from_onnx.registry import operator
+from lowtide.backends.tensorflow.from_onnx.reshape import Flattened
 from lowtide.backends.tensorflow.from_onnx.value import Value
 
 __all__ = ["multiplied"]
@@ -44,6 +45,9 @@ def _matmul(call: Call) -> Value:
     """Operands that lie transposed are multiplied as they lie."""
     first, second = call.value(0), call.value(1)
     options: dict[str, bool] = {}
+    if isinstance(first, Flattened) and second.array is not None and second.array.ndim == 2:
+        rows = np.ascontiguousarray(second.array[first.places])
+        return Value(multiplied(first.lying, call.placed(rows)))
     left, right = first.tensor if not _swapped(first) else first.physical, second
     if _swapped(first) and (second.rank or 0) >= 2:
         options["transpose_a"] = True
@@ -77,8 +81,10 @@ def _gemm(call: Call) -> Value:
         first, trans_a = Value(first.physical), not trans_a
     weight = second.array
     if weight is not None:
-        # Weights are arranged now: [in, out].
+        # Weights are arranged now: [in, out], rows as the input's elements lie.
         matrix = weight.T if trans_b else weight
+        if isinstance(first, Flattened) and not trans_a:
+            first, matrix = Value(first.lying), matrix[first.places]
         if alpha != 1.0 and matrix.dtype.kind == "f":
             matrix, alpha = (matrix * np.asarray(alpha, matrix.dtype)), 1.0
         second, trans_b = call.made(np.ascontiguousarray(matrix)), False

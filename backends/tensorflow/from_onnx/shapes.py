@@ -11,7 +11,7 @@ from lowtide.backends.tensorflow.from_onnx.call import Call
 from lowtide.backends.tensorflow.from_onnx.dtypes import cast, computed_as, dtype_of, is_integer
 from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, internal, tf
 from lowtide.backends.tensorflow.from_onnx.registry import operator
-from lowtide.backends.tensorflow.from_onnx.reshape import through
+from lowtide.backends.tensorflow.from_onnx.reshape import flattened, through
 from lowtide.backends.tensorflow.from_onnx.value import Value, invert, last
 
 __all__ = ["reshaped", "sizes"]
@@ -33,7 +33,7 @@ def sizes(value: Value) -> list[int | Tensor]:
 def reshaped(value: Value, shape: Sequence[int | Tensor]) -> Value:
     """A value in another shape; where all of it is known, in whatever order it has."""
     known = [size if isinstance(size, int) else None for size in shape]
-    moved = through(value, known)
+    moved = through(value, known) or flattened(value, known)
     if moved is not None:
         return moved
     return Value(tf.reshape(value.tensor, _stacked(shape)))
@@ -90,15 +90,13 @@ def _reshape(call: Call) -> Value:
         return _reshape_to(call, [int(i) for i in shape.reshape(-1)], zero_is_zero=zero_is_zero)
     wanted = call.tensor(1)
     if not zero_is_zero and wanted.shape.rank == 1 and wanted.shape[0] is not None:
-        data = call.value(0)
-        count = min(int(wanted.shape[0]), data.rank or 0)
-        partial = _partially(wanted)
-        if partial is None or 0 in partial or None in partial:
-            known = tf.shape(data.tensor, out_type=wanted.dtype)[:count]
-            length = int(wanted.shape[0])
-            known = tf.pad(known, [[0, length - count]]) if length > count else known
-            if partial is None or any(size == 0 for size in partial):
-                wanted = tf.where(tf.equal(wanted, 0), known, wanted)
+        known = _partially(wanted)
+        # A shape that the model computes has no zeros to replace; one that it is handed may.
+        if known is None or set(known) == {None} or 0 in known:
+            data = tf.shape(call.tensor(0), out_type=wanted.dtype)
+            length, have = int(wanted.shape[0]), call.rank(0)
+            data = tf.pad(data, [[0, length - have]]) if length > have else data[:length]
+            wanted = tf.where(tf.equal(wanted, 0), data, wanted)
     return Value(tf.reshape(call.tensor(0), wanted))
 
 

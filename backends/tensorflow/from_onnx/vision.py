@@ -81,11 +81,13 @@ def _grid_sample(call: Call) -> Value:
             weight = part if weight is None or part is None else weight * part
             if mode == "cubic":
                 place = tf.round(_wrapped(place, bounds[axis], padding, sizes[axis]))
-            within = tf.logical_and(place >= 0, place <= sizes[axis] - 1)
-            inside = within if inside is None else tf.logical_and(inside, within)
+            if padding == "zeros":
+                within = tf.logical_and(place >= 0, place <= sizes[axis] - 1)
+                inside = within if inside is None else tf.logical_and(inside, within)
             indices.append(cast(tf.clip_by_value(place, 0, sizes[axis] - 1), tf.int32))
         taken = tf.gather_nd(x, tf.stack(indices, -1), batch_dims=1)
-        taken = tf.where(tf.expand_dims(inside, -1), taken, tf.zeros_like(taken))
+        if inside is not None:
+            taken = tf.where(tf.expand_dims(inside, -1), taken, tf.zeros_like(taken))
         taken = taken if weight is None else taken * tf.expand_dims(weight, -1)
         total = taken if total is None else total + taken
     return Value(total, order)
