@@ -16,7 +16,7 @@ import argparse
 import re
 import sys
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,14 +94,16 @@ def judge(case: TestCase) -> Verdict:
     def verdict(outcome: Outcome, reason: str = "") -> Verdict:
         return Verdict(case.name, operator, outcome, is_float, expanded, reason)
 
-    if any(v.type.WhichOneof("value") != "tensor_type" for v in [*model.graph.input, *model.graph.output]):
+    if any(
+        v.type.WhichOneof("value") != "tensor_type"
+        for v in [*model.graph.input, *model.graph.output]
+    ):
         return verdict("unsupported", "sequences and optional values")
     outcome: Outcome = "pass"
     bound: dict[str, onnx.TensorProto] = {}
     for inputs, expected in case.data_sets:
         given = {
-            value.name: tensor
-            for value, tensor in zip(model.graph.input, inputs, strict=False)
+            value.name: tensor for value, tensor in zip(model.graph.input, inputs, strict=False)
         }
         while True:
             try:
@@ -162,7 +164,7 @@ def _blamed(
     return next((name for name in given if name not in bound and np.size(given[name]) <= 16), None)
 
 
-def _run(built: Any, given: dict[str, Any]) -> list[Any]:  # noqa: ANN401
+def _run(built: Any, given: dict[str, Any]) -> list[Any]:
     import tensorflow as tf
 
     tensors = []

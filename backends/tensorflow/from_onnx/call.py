@@ -39,6 +39,7 @@ class Call:
         inputs: the operands; None for one that is left out.
         outputs: how many results are asked for, up to the last one that has a name.
         fake_quantized: whether QuantizeLinear and DequantizeLinear become fake quantization.
+        lite: whether only ops are wanted that TFLite has kernels for.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Call:
         place: Place,
         *,
         fake_quantized: bool = False,
+        lite: bool = False,
     ) -> None:
         self.node = node
         self.inputs = list(inputs)
@@ -61,6 +63,7 @@ class Call:
         self.run_graph = run_graph
         self.place = place
         self.fake_quantized = fake_quantized
+        self.lite = lite
         self._attributes = attributes
 
     @property

@@ -38,7 +38,7 @@ def _if(call: Call) -> Sequence[Value]:
 
 @operator("Loop", attributes=("body",), folds=False)
 def _loop(call: Call) -> Sequence[Value]:
-    """trip count, condition, carried values; the body gives condition, carried, and scanned."""
+    """Trip count, condition, carried values; the body gives condition, carried, and scanned."""
     body = call.graph("body")
     carried = [call.tensor(i) for i in range(2, len(call.inputs))]
     count = len(carried)
@@ -114,7 +114,10 @@ def _trial(function: Callable[..., Sequence[Value]], given: Sequence[object]) ->
 
 def _invariants(carried: Sequence[Tensor], after: Sequence[Tensor]) -> list[object]:
     """Shapes that hold in every turn: sizes that a turn leaves as they are, others open."""
-    return [before.shape.most_specific_compatible_shape(new.shape) for before, new in zip(carried, after, strict=True)]
+    return [
+        before.shape.most_specific_compatible_shape(new.shape)
+        for before, new in zip(carried, after, strict=True)
+    ]
 
 
 @operator(
@@ -165,9 +168,7 @@ def _stepped(
     length = inputs[0].shape[0]
     steps = tf.shape(inputs[0])[0] if length is None else length
     slices = [(x.shape[1:], x.dtype) for x in inputs]
-    trial = _trial(
-        lambda *given: call.run_graph(body, list(map(Value, given))), (*states, *slices)
-    )
+    trial = _trial(lambda *given: call.run_graph(body, list(map(Value, given))), (*states, *slices))
     types = [tensor.dtype for tensor in trial[count:]]
     arrays = [tf.TensorArray(dtype, steps) for dtype in types]
 
@@ -188,4 +189,3 @@ def _stepped(
         maximum_iterations=steps,
     )
     return [*results[1 : 1 + count], *(array.stack() for array in results[1 + count :])]
-

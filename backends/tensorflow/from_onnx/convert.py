@@ -1,8 +1,8 @@
 """An ONNX model to a SavedModel or a .tflite: emitted, written and verified in a child process.
 
-    model ──▶ temporary file ──▶ child: emit ▸ write beside the destination ▸ run beside ORT
-                                   │ report
-    destination ◀── renamed ◀──────┘
+model ──▶ temporary file ──▶ child: emit ▸ write beside the destination ▸ run beside ORT
+                               │ report
+destination ◀── renamed ◀──────┘
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def convert(
     model: onnx_ir.Model,
     destination: str | Path,
     *,
-    format: Format | None = None,  # noqa: A002
+    format: Format | None = None,
     dims: Mapping[str, int] | None = None,
     quantize: Quantize = "none",
     representative: str | Path | None = None,

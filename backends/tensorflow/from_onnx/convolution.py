@@ -37,10 +37,8 @@ def convolved(call: Call, data: Value, weight: Value) -> Tensor:
     group = call.integer("group", 1)
     channels = sizes[1] * group
     given = x.shape[rank - 1]
-    if given is not None and given != channels or sizes[0] % group:
-        call.fail(
-            f"{given} channels in {group} groups do not fit a weight of shape {sizes}"
-        )
+    if (given is not None and given != channels) or sizes[0] % group:
+        call.fail(f"{given} channels in {group} groups do not fit a weight of shape {sizes}")
     view = window(call, sizes[2:], x.shape.as_list()[1 : rank - 1])
     if rank == 3:
         # A row: [N, 1, W, C].
@@ -74,7 +72,7 @@ def _spatial(x: Tensor, weight: Value, view: Window, group: int, sizes: Sequence
         if view.is_same(lengths):
             padding = "SAME"
         else:
-            x = view.padded(x, tf.zeros([], x.dtype))
+            x = view.padded(x, 0)
     result: Tensor
     if spatial == 2 and group > 1 and sizes[1] == 1 and len(set(view.strides)) == 1:
         if set(view.dilations) == {1} or set(view.strides) == {1}:
@@ -108,9 +106,11 @@ def _depthwise(
     shape = (group, multiplier, *sizes[2:])
     if weight.array is not None:
         arranged = Value(None, array=weight.array.reshape(shape), place=weight.placing)
+        kernel = arranged.ordered((2, 3, 0, 1))
+    elif weight.order == (2, 3, 1, 0):
+        kernel = tf.reshape(weight.physical, [*sizes[2:], group, multiplier])
     else:
-        arranged = Value(tf.reshape(weight.tensor, shape))
-    kernel = arranged.ordered((2, 3, 0, 1))
+        kernel = Value(tf.reshape(weight.tensor, shape)).ordered((2, 3, 0, 1))
     result: Tensor = tf.nn.depthwise_conv2d(
         x, kernel, [1, *view.strides, 1], padding, dilations=list(view.dilations)
     )
@@ -133,9 +133,7 @@ def _spread(kernel: Tensor, dilations: Sequence[int]) -> Tensor:
     return kernel
 
 
-@operator(
-    "ConvTranspose", attributes=(*_ATTRIBUTES, "output_padding", "output_shape")
-)
+@operator("ConvTranspose", attributes=(*_ATTRIBUTES, "output_padding", "output_shape"))
 def _conv_transpose(call: Call) -> Value:
     """The full transposed convolution, cut by the pads.
 
@@ -227,13 +225,9 @@ def _transposed(
         shape = [batch, *(n * s for n, s in zip(lengths, strides, strict=True)), kernel.shape[-2]]
         return function(x, kernel, tf.stack(shape), pace, "SAME")  # type: ignore[no-any-return]
     # Elements behind the full result come with the operator's own room: less than a stride.
-    room = [
-        min(max(-after, 0), s - 1) for s, (_, after) in zip(strides, cuts, strict=True)
-    ]
+    room = [min(max(-after, 0), s - 1) for s, (_, after) in zip(strides, cuts, strict=True)]
     full = [(n - 1) * s + r + e for n, s, r, e in zip(lengths, strides, reach, room, strict=True)]
-    result: Tensor = function(
-        x, kernel, tf.stack([batch, *full, kernel.shape[-2]]), pace, "VALID"
-    )
+    result: Tensor = function(x, kernel, tf.stack([batch, *full, kernel.shape[-2]]), pace, "VALID")
     index = [slice(None)]
     pairs = [[0, 0]]
     for extra, (before, after) in zip(room, cuts, strict=True):
@@ -278,4 +272,3 @@ def _q_linear_conv(call: Call) -> Value:
     rounded = tf.round(scaled) + cast(zero, tf.float64)
     limited = tf.clip_by_value(rounded, float(zero.dtype.min), float(zero.dtype.max))
     return Value(cast(limited, zero.dtype), last(call.rank(0)))
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, internal, tf
@@ -55,12 +55,12 @@ _WIDER = {
 }
 
 
-def dtype_of(number: int) -> Any:  # noqa: ANN401
+def dtype_of(number: int) -> Any:
     """The `tf.DType` of an ONNX element type; None where TensorFlow has none."""
     return tf.as_dtype(NAMES[number]) if number in NAMES else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kernels(op: str) -> frozenset[str]:
     """The element types that the CPU's kernels of a TensorFlow op take as `T`."""
     registered = internal("tensorflow.python.framework.kernels")
@@ -72,13 +72,13 @@ def _kernels(op: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def cast(tensor: Tensor, dtype: Any) -> Tensor:  # noqa: ANN401
+def cast(tensor: Tensor, dtype: Any) -> Tensor:
     """The tensor in a type; itself where it is that already."""
     result: Tensor = tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
     return result
 
 
-def is_integer(dtype: Any) -> bool:  # noqa: ANN401
+def is_integer(dtype: Any) -> bool:
     """Whether a `tf.DType` is an integer's."""
     return bool(dtype.is_integer)
 

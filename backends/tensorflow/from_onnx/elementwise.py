@@ -33,9 +33,7 @@ def together(call: Call, kernel: str, function: _Binary) -> Value:
 
 
 def _by_name(name: str, kernel: str, function: Callable[[], _Unary], since: int = 1) -> None:
-    register(
-        Entry(name, since, lambda call: unary(call, kernel, function()), frozenset())
-    )
+    register(Entry(name, since, lambda call: unary(call, kernel, function()), frozenset()))
 
 
 # The functions are looked up when they are used: TensorFlow is not imported before that.
@@ -50,7 +48,6 @@ _UNARY: Sequence[tuple[str, str, Callable[[], _Unary]]] = (
     ("Ceil", "Ceil", lambda: tf.math.ceil),
     ("Cos", "Cos", lambda: tf.cos),
     ("Cosh", "Cosh", lambda: tf.cosh),
-    ("Erf", "Erf", lambda: tf.math.erf),
     ("Exp", "Exp", lambda: tf.exp),
     ("Floor", "Floor", lambda: tf.floor),
     ("Log", "Log", lambda: tf.math.log),
@@ -236,6 +233,22 @@ def _swish(call: Call) -> Value:
     return unary(call, "Sigmoid", lambda x: x * tf.sigmoid(alpha * x))
 
 
+@operator("Erf")
+def _erf(call: Call) -> Value:
+    if call.lite:
+        return unary(call, "Exp", _approximate_erf)
+    return unary(call, "Erf", tf.math.erf)
+
+
+def _approximate_erf(x: Tensor) -> Tensor:
+    """Within 1.5e-7 (Abramowitz and Stegun, 7.1.26): TFLite has no kernel for erf."""
+    t = 1 / (1 + 0.3275911 * tf.abs(x))
+    tail = -1.453152027 + t * 1.061405429
+    tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * tail)))
+    result: Tensor = tf.sign(x) * (1 - tail * tf.exp(-x * x))
+    return result
+
+
 @operator("Gelu", attributes=("approximate",))
 def _gelu(call: Call) -> Value:
     if call.text("approximate", "none") == "tanh":
@@ -243,6 +256,8 @@ def _gelu(call: Call) -> Value:
         return unary(
             call, "Tanh", lambda x: 0.5 * x * (1 + tf.tanh(scale * (x + 0.044715 * x * x * x)))
         )
+    if call.lite:
+        return unary(call, "Erf", lambda x: tf.nn.gelu(x, approximate=False))
     return unary(call, "Erf", lambda x: 0.5 * x * (1 + tf.math.erf(x * math.sqrt(0.5))))
 
 
@@ -265,9 +280,7 @@ def _prelu(call: Call) -> Value:
     (data, scale), order = agree([x, slope])
     if is_integer(data.dtype) and data.dtype.is_unsigned:
         return Value(data, order)
-    return Value(
-        computed_as("Maximum", lambda a, b: tf.where(a < 0, a * b, a), data, scale), order
-    )
+    return Value(computed_as("Maximum", lambda a, b: tf.where(a < 0, a * b, a), data, scale), order)
 
 
 @operator("Clip", attributes=("min", "max"))

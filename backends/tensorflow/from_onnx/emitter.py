@@ -101,11 +101,17 @@ class Emitter:
     """
 
     def __init__(
-        self, model: onnx_ir.Model, *, place: Place, fake_quantized: bool = False
+        self,
+        model: onnx_ir.Model,
+        *,
+        place: Place,
+        fake_quantized: bool = False,
+        lite: bool = False,
     ) -> None:
         self._model = model
         self.place = place
         self._fake_quantized = fake_quantized
+        self._lite = lite
 
     def emit(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
         """The outputs' values from the inputs', both by name.
@@ -159,7 +165,9 @@ class Emitter:
         depth: int,
     ) -> None:
         if depth > _DEPTH:
-            raise ModelError(f"functions call each other more than {_DEPTH} deep at `{_name(node)}`")
+            raise ModelError(
+                f"functions call each other more than {_DEPTH} deep at `{_name(node)}`"
+            )
         inputs = [None if v is None else self._operand(v, scopes) for v in node.inputs]
         attributes = {
             name: bound[attr.ref_attr_name or ""] if attr.is_ref() else attr
@@ -189,9 +197,7 @@ class Emitter:
         depth: int,
     ) -> Sequence[Value | None]:
         function = self._model.functions.get(node.op_identifier())
-        if function is None and (
-            entry is None or set(attributes) - entry.attributes - _IGNORED
-        ):
+        if function is None and (entry is None or set(attributes) - entry.attributes - _IGNORED):
             function = definition(node, inputs, attributes, version)
             if function is None:
                 raise ModelError(
@@ -216,8 +222,14 @@ class Emitter:
         )
         if not folds:
             call = Call(
-                node, inputs, version, attributes, run_graph, self.place,
+                node,
+                inputs,
+                version,
+                attributes,
+                run_graph,
+                self.place,
                 fake_quantized=self._fake_quantized,
+                lite=self._lite,
             )
             return _guarded(entry, call)
         with tf.init_scope():
@@ -237,9 +249,7 @@ class Emitter:
         attributes: _Attributes,
         depth: int,
     ) -> list[Value | None]:
-        bound = {
-            name: attr for name, attr in function.attributes.items() if attr.value is not None
-        }
+        bound = {name: attr for name, attr in function.attributes.items() if attr.value is not None}
         bound.update(attributes)
         given = [*inputs, *[None] * (len(function.inputs) - len(inputs))]
         scope: _Scope = dict(zip(function.inputs, given, strict=True))

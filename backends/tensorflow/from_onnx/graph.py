@@ -67,13 +67,18 @@ def bind(model: onnx_ir.Model, dims: Mapping[str, int]) -> None:
 
 
 def build(
-    model: onnx_ir.Model, *, variables: bool = False, fake_quantized: bool = False
+    model: onnx_ir.Model,
+    *,
+    variables: bool = False,
+    fake_quantized: bool = False,
+    lite: bool = False,
 ) -> Built:
     """Emit a model.
 
     Args:
         model: checked by a frontend, its initializers loadable.
         variables: keep large weights in variables, as a SavedModel wants them, not in the graph.
+        lite: use only ops that TFLite has kernels for, where there is a choice.
         fake_quantized: make QuantizeLinear with DequantizeLinear fake quantization, as TFLite's
             converter wants it.
 
@@ -104,7 +109,7 @@ def build(
     names = [value.name or "" for value in asked]
     arguments = _arguments(names)
     specs = [_spec(value, name) for value, name in zip(asked, arguments, strict=True)]
-    emitter = Emitter(model, place=place, fake_quantized=fake_quantized)
+    emitter = Emitter(model, place=place, fake_quantized=fake_quantized, lite=lite)
 
     def serve(*tensors: Tensor) -> dict[str, Tensor]:
         given = {name: Value(t) for name, t in zip(names, tensors, strict=True)}
@@ -133,7 +138,7 @@ def _arguments(names: list[str]) -> list[str]:
     return made
 
 
-def _spec(value: onnx_ir.Value, name: str) -> Any:  # noqa: ANN401
+def _spec(value: onnx_ir.Value, name: str) -> Any:
     dtype = dtype_of(int(value.dtype)) if value.dtype is not None else None
     if dtype is None:
         kind = value.type if value.type is not None else "of unknown type"

@@ -30,16 +30,14 @@ def _slice(call: Call) -> Value:
     value = call.value(0)
     known = [call.static(i) if call.has(i) else None for i in range(5)]
     starts, ends = known[1], known[2]
-    if call.has(3) and known[3] is None or call.has(4) and known[4] is None:
+    if (call.has(3) and known[3] is None) or (call.has(4) and known[4] is None):
         return _sliced_anywhere(call)
     if starts is None or ends is None:
         return _sliced_at(call, known[3], known[4])
     count = len(starts)
     axes = tuple(range(count)) if known[3] is None else tuple(int(i) for i in known[3])
     steps = (1,) * count if known[4] is None else tuple(int(i) for i in known[4])
-    return _sliced(
-        call, value, [int(i) for i in starts], [int(i) for i in ends], axes, steps
-    )
+    return _sliced(call, value, [int(i) for i in starts], [int(i) for i in ends], axes, steps)
 
 
 def _sliced(
@@ -62,8 +60,8 @@ def _sliced(
             index[place] = _bounded(start, end, step, size)
         else:
             index[place] = slice(
-                None if start == 0 and step > 0 or start >= _END - 1 and step < 0 else start,
-                None if end >= _END - 1 and step > 0 or end <= -_END + 1 and step < 0 else end,
+                None if (start == 0 and step > 0) or (start >= _END - 1 and step < 0) else start,
+                None if (end >= _END - 1 and step > 0) or (end <= -_END + 1 and step < 0) else end,
                 step,
             )
     x = value.physical
@@ -85,7 +83,8 @@ def _bounded(start: int, end: int, step: int, size: int) -> slice:
 
 
 def _sliced_at(
-    call: Call, axes: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None,
+    call: Call,
+    axes: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None,
     steps: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None,
 ) -> Value:
     """Computed bounds on known axes: indices for each axis."""
@@ -296,9 +295,7 @@ def _tensor_scatter(call: Call) -> Value:
     shape = tf.shape(update, out_type=tf.int64)
     length = tf.shape(cache, out_type=tf.int64)[axis]
     rank = call.rank(0)
-    starts = (
-        cast(call.tensor(2), tf.int64) if call.has(2) else tf.zeros([shape[0]], tf.int64)
-    )
+    starts = cast(call.tensor(2), tf.int64) if call.has(2) else tf.zeros([shape[0]], tf.int64)
     place = tf.reshape(starts, [-1] + [1] * (rank - 1)) + tf.reshape(
         tf.range(shape[axis]), [-1 if a == axis else 1 for a in range(rank)]
     )
@@ -392,4 +389,3 @@ def _lexical(call: Call, unique: Tensor, x: Tensor, axis: int) -> Tensor:
         keys = tf.gather(rows[:, column], order)
         order = tf.gather(order, tf.argsort(keys, stable=True))
     return order  # type: ignore[no-any-return]
-

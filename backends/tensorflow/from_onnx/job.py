@@ -68,7 +68,10 @@ def _run(request: Request) -> dict[str, object]:
     verify.warm()
     lap("load")
     built = build(
-        model, variables=True, fake_quantized=quantize in ("qdq", "int8")
+        model,
+        variables=True,
+        fake_quantized=quantize in ("qdq", "int8"),
+        lite=kind == "tflite",
     )
     lap("emit")
     notes: list[str] = []
@@ -78,15 +81,17 @@ def _run(request: Request) -> dict[str, object]:
         remaining = list(layout.in_graph(built.function))
         operators = Counter(op.type for op in built.function.graph.get_operations())
     else:
-        written = tflite.write(
-            built, staged, quantize, request["representative"]
-        )
+        written = tflite.write(built, staged, quantize, request["representative"])
         remaining, operators = written.transposes, written.operators
         notes += written.notes
     lap("write")
     inside = [t for t in remaining if t.place == "inside"]
     if inside:
-        notes.append(f"{len(inside)} transposes are left inside, the first at `{inside[0].name}`")
+        own = sum(node.op_type == "Transpose" for node in model.graph)
+        notes.append(
+            f"{len(inside)} transposes are left inside, the first at `{inside[0].name}`; the "
+            f"model's own are {own}"
+        )
     report: dict[str, object] = {"numerics": "skipped", "max_abs_error": 0.0, "max_rel_error": 0.0}
     report["tolerance"] = verify.tolerance(quantize)
     if request["verify"]:
@@ -115,4 +120,3 @@ def _run(request: Request) -> dict[str, object]:
         "seconds": seconds,
         "notes": notes,
     }
-

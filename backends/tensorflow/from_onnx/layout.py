@@ -13,7 +13,7 @@ __all__ = ["in_graph", "in_tflite"]
 _PASSING = ("Identity", "Cast", "NoOp")
 
 
-def in_graph(function: Any) -> tuple[Remaining, ...]:  # noqa: ANN401
+def in_graph(function: Any) -> tuple[Remaining, ...]:
     """Those of a concrete function that its outputs depend on."""
     wanted: dict[str, Any] = {}
     ahead = [tensor.op for tensor in function.outputs]
@@ -31,7 +31,7 @@ def in_graph(function: Any) -> tuple[Remaining, ...]:  # noqa: ANN401
     )
 
 
-def _border(op: Any, results: set[str]) -> Place:  # noqa: ANN401
+def _border(op: Any, results: set[str]) -> Place:
     source = op.inputs[0].op
     while source.type in _PASSING and source.inputs:
         source = source.inputs[0].op
@@ -45,11 +45,11 @@ def _border(op: Any, results: set[str]) -> Place:  # noqa: ANN401
     return "output" if not users or any(one.name in results for one in after) else "inside"
 
 
-def _users(op: Any) -> list[Any]:  # noqa: ANN401
+def _users(op: Any) -> list[Any]:
     return [user for tensor in op.outputs for user in tensor.consumers()]
 
 
-def in_tflite(model: Any, code: int) -> Iterator[Remaining]:  # noqa: ANN401
+def in_tflite(model: Any, code: int) -> Iterator[Remaining]:
     """Those of a parsed .tflite; `code` is the builtin operator TRANSPOSE."""
     for graph in model.subgraphs:
         made = {int(t): op for op in graph.operators for t in op.outputs}

@@ -69,7 +69,9 @@ def _dense(call: Call, left: Tensor, right: Tensor, options: dict[str, bool]) ->
     del call
     rows = tf.reshape(left, [-1, shape[-1]])
     product = multiplied(rows, right)
-    return Value(tf.reshape(product, [-1 if s is None else s for s in shape[:-1]] + [product.shape[-1]]))
+    return Value(
+        tf.reshape(product, [-1 if s is None else s for s in shape[:-1]] + [product.shape[-1]])
+    )
 
 
 @operator("Gemm", attributes=("alpha", "beta", "broadcast", "transA", "transB"))
@@ -79,6 +81,8 @@ def _gemm(call: Call) -> Value:
     first, second = call.value(0), call.value(1)
     if _swapped(first):
         first, trans_a = Value(first.physical), not trans_a
+    if _swapped(second):
+        second, trans_b = Value(second.physical), not trans_b
     weight = second.array
     if weight is not None:
         # Weights are arranged now: [in, out], rows as the input's elements lie.
@@ -106,6 +110,9 @@ def _gemm(call: Call) -> Value:
                 return Value(tf.nn.bias_add(product, call.placed(scaled)))
             return Value(product + call.placed(scaled))
         added = bias.tensor if beta == 1.0 else _scaled(bias.tensor, beta)
+        if added.shape.rank == 2 and added.shape[0] == 1:
+            # TensorFlow fuses the sum, and then takes a bias of rank 1 only.
+            added = tf.reshape(added, [-1])
         product = computed_as("AddV2", tf.add, product, added)
     return Value(product)
 
@@ -175,4 +182,3 @@ def _cumulated(call: Call) -> Value:
     return Value(
         computed_as(kernel, lambda t: function(t, axis, exclusive=exclusive, reverse=reverse), x)
     )
-

@@ -16,7 +16,9 @@ from lowtide.backends.tensorflow.from_onnx.value import Value, last
 __all__: list[str] = []
 
 
-def _along(call: Call, value: Value, vector: Tensor | np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
+def _along(
+    call: Call, value: Value, vector: Tensor | np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+) -> Tensor:
     """A vector over channels, shaped to broadcast against the value as it lies."""
     order = value.order or tuple(range(value.rank or 0))
     place = order.index(1) if len(order) > 1 else 0

@@ -1,7 +1,7 @@
 """Pooling, in channels last; what TensorFlow's kernels lack is done offset by offset.
 
-    native kernels      float, no dilation, no indices
-    offset by offset    window offset o: a strided slice of the padded input; combined over all o
+native kernels      float, no dilation, no indices
+offset by offset    window offset o: a strided slice of the padded input; combined over all o
 """
 
 from __future__ import annotations
@@ -142,14 +142,16 @@ def _average_pool(call: Call) -> Value:
         return Value(_pool("AVG", x, view, "VALID"), order)
     if plain and not include and view.is_same(sizes):
         return Value(_pool("AVG", x, view, "SAME"), order)
-    padded = view.padded(x, tf.zeros([], x.dtype))
+    padded = view.padded(x, 0)
     if plain and include and view.full is not None and not any(view.extra):
         return Value(_pool("AVG", padded, view, "VALID"), order)
     total = _summed(padded, view)
     if view.pads is not None and None not in sizes:
-        return Value(total / call.placed(_counts(view, sizes, include).astype(total.dtype.name)), order)
+        return Value(
+            total / call.placed(_counts(view, sizes, include).astype(total.dtype.name)), order
+        )
     ones = tf.ones_like(x[:1, ..., :1])
-    return Value(total / _summed(view.padded(ones, tf.zeros([], x.dtype)), view), order)
+    return Value(total / _summed(view.padded(ones, 0), view), order)
 
 
 def _summed(padded: Tensor, view: Window) -> Tensor:
@@ -163,7 +165,9 @@ def _summed(padded: Tensor, view: Window) -> Tensor:
     return result
 
 
-def _counts(view: Window, sizes: Sequence[int], include: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _counts(
+    view: Window, sizes: Sequence[int], include: bool
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """How many elements each window averages: [1, windows..., 1]."""
     counts = np.ones([], np.float64)
     for axis, size in enumerate(sizes):
@@ -179,7 +183,7 @@ def _counts(view: Window, sizes: Sequence[int], include: bool) -> np.ndarray[tup
 def _lp_pool(call: Call) -> Value:
     x, view = _viewed(call)
     p = call.integer("p", 2)
-    padded = view.padded(tf.pow(tf.abs(x), float(p)), tf.zeros([], x.dtype))
+    padded = view.padded(tf.pow(tf.abs(x), float(p)), 0)
     return Value(tf.pow(_summed(padded, view), 1.0 / p), last(call.rank(0)))
 
 
@@ -216,9 +220,7 @@ def _max_unpool(call: Call) -> Value:
     ]
     wanted = call.integers(2, "output_shape") if call.has(2) else tuple(inferred)
     # The indices are into the tensor that was pooled, whose size is the inferred one.
-    flat = tf.scatter_nd(
-        tf.reshape(indices, [-1, 1]), tf.reshape(x, [-1]), [math.prod(inferred)]
-    )
+    flat = tf.scatter_nd(tf.reshape(indices, [-1, 1]), tf.reshape(x, [-1]), [math.prod(inferred)])
     result = tf.reshape(flat, inferred)
     if tuple(inferred) != wanted:
         result = tf.pad(result, [[0, w - i] for w, i in zip(wanted, inferred, strict=True)])
@@ -227,7 +229,7 @@ def _max_unpool(call: Call) -> Value:
 
 @operator("LRN", attributes=("alpha", "beta", "bias", "size"))
 def _lrn(call: Call) -> Value:
-    """x / (bias + alpha / size * sum of squares over `size` channels) ** beta."""
+    """X / (bias + alpha / size * sum of squares over `size` channels) ** beta."""
     rank = call.rank(0)
     order = last(rank)
     x = call.value(0).ordered(order)

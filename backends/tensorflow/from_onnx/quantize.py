@@ -29,7 +29,7 @@ def _spread(call: Call, operand: int, value: Value, axis: int) -> Tensor:
     """A scale or zero point, shaped to broadcast against the value in ONNX's order."""
     tensor = call.tensor(operand)
     rank = value.rank or 0
-    if tensor.shape.rank == 0 or tensor.shape.rank == 1 and tensor.shape[0] == 1:
+    if tensor.shape.rank == 0 or (tensor.shape.rank == 1 and tensor.shape[0] == 1):
         result: Tensor = tf.reshape(tensor, [])
         return result
     if tensor.shape.rank == 1:
@@ -139,6 +139,8 @@ def _faked(call: Call, value: Value, axis: int) -> Value | None:
         return None
     if name not in ("int8", "uint8"):
         return None
+    if scale.size > 1 and not _channel_last(call):
+        return source  # on the grid already: TFLite's converter takes no other axis
     low, high = (-128, 127) if name == "int8" else (0, 255)
     # Weights without -128 are symmetric in TFLite.
     narrow = value.array is not None and name == "int8" and not (value.array == -128).any()
@@ -153,10 +155,18 @@ def _faked(call: Call, value: Value, axis: int) -> Value | None:
         return Value(result, source.order)
     rank = source.rank or 0
     order = (*(a for a in range(rank) if a != axis), axis)
+    if axis == 0 and rank > 2:
+        order = (*range(2, rank), 1, 0)  # as convolutions take their weights
     result = tf.quantization.fake_quant_with_min_max_vars_per_channel(
         source.ordered(order), smallest.reshape(-1), largest.reshape(-1), 8, narrow
     )
     return Value(result, order)
+
+
+def _channel_last(call: Call) -> bool:
+    """Whether all consumers are convolutions: others by channel are no int8 in the converter."""
+    users = [(use.node.op_type, use.idx) for use in call.node.outputs[0].uses()]
+    return all(user == ("Conv", 1) for user in users)
 
 
 @operator("DynamicQuantizeLinear")
@@ -197,4 +207,3 @@ def _column(x: Tensor, rows: bool) -> Tensor:
         result: Tensor = tf.expand_dims(x, -1)
         return result
     return x
-

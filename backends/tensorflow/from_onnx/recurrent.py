@@ -14,7 +14,12 @@ __all__: list[str] = []
 
 _UNROLLED = 32
 _ATTRIBUTES = (
-    "activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size",
+    "activation_alpha",
+    "activation_beta",
+    "activations",
+    "clip",
+    "direction",
+    "hidden_size",
     "layout",
 )
 
@@ -49,7 +54,10 @@ def _activation(call: Call, name: str, alpha: float | None, beta: float | None) 
 def _activations(call: Call, default: Sequence[str], directions: int) -> list[list[_Function]]:
     names = list(call.strings("activations") or [*default] * directions)
     count = len(default)
-    alphas, betas = list(call.floats("activation_alpha") or ()), list(call.floats("activation_beta") or ())
+    alphas, betas = (
+        list(call.floats("activation_alpha") or ()),
+        list(call.floats("activation_beta") or ()),
+    )
     functions: list[_Function] = []
     for index, name in enumerate(names):
         alpha = alphas[index] if index < len(alphas) else None
@@ -104,7 +112,11 @@ def _recurrence(
                 initial = call.tensor(5 + s)
                 start.append(initial[:, d] if batch_first else initial[d])
             else:
-                start.append(tf.zeros(tf.stack([tf.shape(x)[1], hidden]), x.dtype) if x.shape[1] is None else tf.zeros([x.shape[1], hidden], x.dtype))
+                start.append(
+                    tf.zeros(tf.stack([tf.shape(x)[1], hidden]), x.dtype)
+                    if x.shape[1] is None
+                    else tf.zeros([x.shape[1], hidden], x.dtype)
+                )
         made, final = _run(projected, start, step, lengths)
         outputs.append(_reversed(made, lengths) if backwards else made)
         finals.append(final)

@@ -152,9 +152,7 @@ class Flattened(Value):
     def lying(self) -> Tensor:
         """The rows with their elements as they lie."""
         rows, columns = self.shape or (None, None)
-        flat: Tensor = tf.reshape(
-            self._source.physical, [-1 if rows is None else rows, columns]
-        )
+        flat: Tensor = tf.reshape(self._source.physical, [-1 if rows is None else rows, columns])
         return flat
 
     @property

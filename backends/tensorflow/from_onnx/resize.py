@@ -170,9 +170,7 @@ def _along(x: Tensor, matrix: Tensor, place: int, rank: int) -> Tensor:
     return product
 
 
-def _native(
-    call: Call, value: Value, options: Sampling, plans: dict[int, Axis]
-) -> Value | None:
+def _native(call: Call, value: Value, options: Sampling, plans: dict[int, Axis]) -> Value | None:
     """TensorFlow's kernel, if it samples exactly so; channels last."""
     del call
     if options.mode == "cubic" or options.antialias or options.exclude_outside:

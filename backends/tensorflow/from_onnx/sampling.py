@@ -49,9 +49,7 @@ class Axis:
     indices: npt.NDArray[np.int64] | None
 
 
-def sample(
-    options: Sampling, size: int, out: int, scale: float, roi: tuple[float, float]
-) -> Axis:
+def sample(options: Sampling, size: int, out: int, scale: float, roi: tuple[float, float]) -> Axis:
     """The matrix that resizes an axis of `size` to `out` elements."""
     x = _coordinates(options.coordinates, size, out, scale, roi)
     outside = np.zeros(out, np.bool_)
@@ -78,9 +76,7 @@ def sample(
     return Axis(matrix, outside, None)
 
 
-def _coordinates(
-    kind: str, size: int, out: int, scale: float, roi: tuple[float, float]
-) -> _Floats:
+def _coordinates(kind: str, size: int, out: int, scale: float, roi: tuple[float, float]) -> _Floats:
     i = np.arange(out, dtype=np.float64)
     length = scale * size
     if kind == "align_corners":

@@ -30,7 +30,11 @@ def write(built: Built, folder: Path) -> None:
     proto = schema.SavedModel.FromString(path.read_bytes())
     for graph in proto.meta_graphs:
         inputs = graph.signature_def[_SIGNATURE].inputs
-        infos = {name: type(inputs[name]).FromString(inputs[name].SerializeToString()) for name in renamed if name in inputs}
+        infos = {
+            name: type(inputs[name]).FromString(inputs[name].SerializeToString())
+            for name in renamed
+            if name in inputs
+        }
         for name in infos:
             del inputs[name]
         for name, info in infos.items():

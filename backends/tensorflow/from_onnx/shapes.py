@@ -249,10 +249,18 @@ def _tile(call: Call) -> Value:
     return Value(tf.tile(value.tensor, call.tensor(1)))
 
 
-@operator("Constant", attributes=(
-    "value", "value_float", "value_floats", "value_int", "value_ints", "value_string",
-    "value_strings",
-))
+@operator(
+    "Constant",
+    attributes=(
+        "value",
+        "value_float",
+        "value_floats",
+        "value_int",
+        "value_ints",
+        "value_string",
+        "value_strings",
+    ),
+)
 def _constant(call: Call) -> Value:
     if call.given("value"):
         return call.made(call.array("value"))
@@ -306,7 +314,11 @@ def _eye_like(call: Call) -> Value:
 @operator("Trilu", attributes=("upper",))
 def _trilu(call: Call) -> Value:
     x = call.value(0).tensor
-    k = tf.cast(tf.reshape(call.tensor(1), []), tf.int64) if call.has(1) else tf.constant(0, tf.int64)
+    k = (
+        tf.cast(tf.reshape(call.tensor(1), []), tf.int64)
+        if call.has(1)
+        else tf.constant(0, tf.int64)
+    )
     dynamic = tf.shape(x, out_type=tf.int64)
     row = tf.expand_dims(tf.range(dynamic[-2]), 1)
     column = tf.expand_dims(tf.range(dynamic[-1]), 0)
@@ -408,9 +420,7 @@ def _space_to_depth(call: Call) -> Value:
     if call.text("mode", "DCR") == "CRD":
         depth = x.shape[3]
         index = [
-            place * depth + channel
-            for channel in range(depth)
-            for place in range(block * block)
+            place * depth + channel for channel in range(depth) for place in range(block * block)
         ]
         result = tf.gather(result, index, axis=3)
     return Value(result, order)

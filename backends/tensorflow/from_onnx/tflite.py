@@ -48,7 +48,9 @@ def write(built: Built, path: Path, quantize: Quantize, representative: str) -> 
         try:
             data = converter.convert()
         except Exception as error:
-            raise ModelError(f"TensorFlow's converter refuses the model: {_refusal(error)}") from None
+            raise ModelError(
+                f"TensorFlow's converter refuses the model: {_refusal(error)}"
+            ) from None
     schema = internal("tensorflow.lite.python.schema_py_generated")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     _rename(model, built)
@@ -67,7 +69,7 @@ def write(built: Built, path: Path, quantize: Quantize, representative: str) -> 
     return Written(kinds, transposes, [])
 
 
-def _configure(converter: Any, built: Built, quantize: Quantize, representative: str) -> None:  # noqa: ANN401
+def _configure(converter: Any, built: Built, quantize: Quantize, representative: str) -> None:
     if quantize == "none":
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -130,7 +132,7 @@ def _dataset(built: Built, representative: str) -> Callable[[], Iterator[dict[st
     return generate
 
 
-def _rename(model: Any, built: Built) -> None:  # noqa: ANN401
+def _rename(model: Any, built: Built) -> None:
     """ONNX's names for the signature and for its tensors."""
     renamed = dict(zip(built.arguments, built.inputs, strict=True))
     for signature in model.signatureDefs or ():

@@ -124,9 +124,7 @@ class Value:
             return Value(None, array=self.array.transpose(axes), place=self._place)
         moved = Value(self._forms[self.order], compose(self.order, invert(tuple(axes))))
         back = invert(tuple(axes))
-        moved._forms.update(
-            {compose(order, back): tensor for order, tensor in self._forms.items()}
-        )
+        moved._forms.update({compose(order, back): tensor for order, tensor in self._forms.items()})
         return moved
 
 

@@ -73,7 +73,9 @@ def against_ort(
             problem = _line(error)
             continue
         try:
-            actual = _run_saved(staged, inputs) if kind == "savedmodel" else _run_lite(staged, inputs)
+            actual = (
+                _run_saved(staged, inputs) if kind == "savedmodel" else _run_lite(staged, inputs)
+            )
         except LowtideError:
             raise
         except Exception as error:
@@ -83,7 +85,7 @@ def against_ort(
 
 
 def _inputs(
-    session: Any,  # noqa: ANN401
+    session: Any,
     dims: Mapping[str, int],
     seed: int,
     representative: str,
@@ -130,7 +132,7 @@ def _run_lite(path: Path, inputs: Mapping[str, Any]) -> _Outputs:
     return {name: _real(value, outputs[name]) for name, value in results.items()}
 
 
-def _quantized(value: Any, detail: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _quantized(value: Any, detail: Mapping[str, Any]) -> Any:
     if detail["dtype"] == value.dtype:
         return value
     scale, zero = detail["quantization"]
@@ -140,7 +142,7 @@ def _quantized(value: Any, detail: Mapping[str, Any]) -> Any:  # noqa: ANN401
     return np.clip(np.round(value / scale) + zero, limits.min, limits.max).astype(detail["dtype"])
 
 
-def _real(value: Any, detail: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _real(value: Any, detail: Mapping[str, Any]) -> Any:
     scale, zero = detail["quantization"]
     if not scale or value.dtype.kind == "f":
         return value
@@ -181,14 +183,14 @@ def _compared(
     return found, []
 
 
-def _equal(one: Any, other: Any) -> bool:  # noqa: ANN401
-    def texts(array: Any) -> Sequence[object]:  # noqa: ANN401
+def _equal(one: Any, other: Any) -> bool:
+    def texts(array: Any) -> Sequence[object]:
         return [t.decode() if isinstance(t, bytes) else t for t in array.reshape(-1).tolist()]
 
     return list(texts(one)) == list(texts(other))
 
 
-def _distance(one: Any, other: Any, *, mean: bool) -> tuple[float, float]:  # noqa: ANN401
+def _distance(one: Any, other: Any, *, mean: bool) -> tuple[float, float]:
     """The largest (or mean) difference, and that over the largest finite element."""
     a, b = one.astype(np.float64), other.astype(np.float64)
     finite = np.isfinite(a)

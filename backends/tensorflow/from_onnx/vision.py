@@ -38,7 +38,9 @@ def _non_max_suppression(call: Call) -> Value:
                 boxes[image], scores[image, kind], limit, overlap, least
             )
             rows = tf.cast(tf.expand_dims(kept, 1), tf.int64)
-            ahead = tf.tile(tf.constant([[image, kind]], tf.int64), tf.stack([tf.shape(kept)[0], 1]))
+            ahead = tf.tile(
+                tf.constant([[image, kind]], tf.int64), tf.stack([tf.shape(kept)[0], 1])
+            )
             found.append(tf.concat([ahead, rows], 1))
     return Value(tf.concat(found, 0))
 
@@ -65,9 +67,7 @@ def _grid_sample(call: Call) -> Value:
         points.append((at + 1) / 2 * (size - 1) if align else ((at + 1) * size - 1) / 2)
     bounds = [(0.0, s - 1.0) if align else (-0.5, s - 0.5) for s in sizes]
     if mode != "cubic":
-        points = [
-            _wrapped(p, b, padding, s) for p, b, s in zip(points, bounds, sizes, strict=True)
-        ]
+        points = [_wrapped(p, b, padding, s) for p, b, s in zip(points, bounds, sizes, strict=True)]
     offsets = {"nearest": (0,), "linear": (0, 1), "cubic": (-1, 0, 1, 2)}[mode]
     bases = [tf.round(p) if mode == "nearest" else tf.floor(p) for p in points]
     total: Tensor | None = None
@@ -148,9 +148,7 @@ def _col2im(call: Call) -> Value:
     x = call.tensor(0)
     elements, blocks = math.prod(block), math.prod(windows)
     rows = tf.reshape(x, [-1, elements * blocks])
-    summed = tf.math.unsorted_segment_sum(
-        tf.transpose(rows), places.reshape(-1), math.prod(full)
-    )
+    summed = tf.math.unsorted_segment_sum(tf.transpose(rows), places.reshape(-1), math.prod(full))
     channels = x.shape[1] // elements
     result = tf.reshape(tf.transpose(summed), [-1, channels, *full])
     index = [slice(None), slice(None)]
@@ -187,9 +185,7 @@ def _roi_align(call: Call) -> Value:
         start, end = scaled[:, axis], scaled[:, axis + 2]
         extent = end - start if half else tf.maximum(end - start, 1.0)
         steps = (np.arange(bins * ratio) + 0.5) / (bins * ratio)
-        spans.append(
-            tf.expand_dims(start, 1) + tf.expand_dims(extent, 1) * tf.cast(steps, x.dtype)
-        )
+        spans.append(tf.expand_dims(start, 1) + tf.expand_dims(extent, 1) * tf.cast(steps, x.dtype))
     corners, outside = _corners(x, spans, batch)
     shape = tf.stack([tf.shape(rois)[0], height, ratio, width, ratio, tf.shape(x)[-1]])
     parts = [tf.where(outside, tf.zeros_like(part), part) for part in corners]

@@ -1,8 +1,8 @@
 """Windows that slide over spatial axes: sizes, strides, dilations and exact padding, once for all.
 
-    pads from the file, or auto_pad            ->  (before, after) of each axis
-    ceil_mode                                  ->  more after the end, where the last window needs it
-    pads as TensorFlow's SAME would have them  ->  "SAME", which kernels do without a copy
+pads from the file, or auto_pad            ->  (before, after) of each axis
+ceil_mode                                  ->  more after the end, where the last window needs it
+pads as TensorFlow's SAME would have them  ->  "SAME", which kernels do without a copy
 """
 
 from __future__ import annotations
