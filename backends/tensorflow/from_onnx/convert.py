@@ -56,6 +56,9 @@ def convert(
         representative: an .npz with an array [samples, ...] for each input, by its name; each
             sample is one set of inputs.
         verify: run the result beside ONNX Runtime on random inputs.
+        seed: of the random inputs.
+        timeout_s: wall time after which the conversion is given up.
+        memory_limit_bytes: what the conversion may take beyond its imports; None for no limit.
 
     Raises:
         InputError: options that contradict each other, or a destination that cannot be written.
@@ -115,7 +118,7 @@ def _refuse(
         raise InputError(f"quantize={quantize} is for .tflite: a SavedModel keeps its types")
     if quantize == "int8" and representative is None:
         raise InputError(
-            "quantize=int8 needs a representative dataset: an .npz with [samples, ...] for each input"
+            "quantize=int8 needs a representative dataset: an .npz with [samples, ...] per input"
         )
     if representative is not None and not Path(representative).is_file():
         raise InputError(f"{representative} does not exist: give an .npz file")

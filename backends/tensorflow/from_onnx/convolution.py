@@ -55,7 +55,7 @@ def convolved(call: Call, data: Value, weight: Value) -> Tensor:
         )
         sizes.insert(2, 1)
     result = _spatial(x, weight, view, group, sizes)
-    return tf.squeeze(result, [1]) if rank == 3 else result  # type: ignore[no-any-return]
+    return tf.squeeze(result, [1]) if rank == 3 else result
 
 
 def _row(weight: Value) -> Value:
@@ -73,10 +73,9 @@ def _spatial(x: Tensor, weight: Value, view: Window, group: int, sizes: Sequence
             padding = "SAME"
         else:
             x = view.padded(x, 0)
-    result: Tensor
-    if spatial == 2 and group > 1 and sizes[1] == 1 and len(set(view.strides)) == 1:
-        if set(view.dilations) == {1} or set(view.strides) == {1}:
-            return _depthwise(x, weight, view, group, sizes, padding)
+    single = spatial == 2 and group > 1 and sizes[1] == 1 and len(set(view.strides)) == 1
+    if single and (set(view.dilations) == {1} or set(view.strides) == {1}):
+        return _depthwise(x, weight, view, group, sizes, padding)
     kernel = weight.ordered((*range(2, spatial + 2), 1, 0))
     if spatial == 3:
         kernel = _spread(kernel, view.dilations)
@@ -223,7 +222,7 @@ def _transposed(
     batch = x.shape[0] if x.shape[0] is not None else dynamic[0]
     if same:
         shape = [batch, *(n * s for n, s in zip(lengths, strides, strict=True)), kernel.shape[-2]]
-        return function(x, kernel, tf.stack(shape), pace, "SAME")  # type: ignore[no-any-return]
+        return function(x, kernel, tf.stack(shape), pace, "SAME")
     # Elements behind the full result come with the operator's own room: less than a stride.
     room = [min(max(-after, 0), s - 1) for s, (_, after) in zip(strides, cuts, strict=True)]
     full = [(n - 1) * s + r + e for n, s, r, e in zip(lengths, strides, reach, room, strict=True)]

@@ -1,9 +1,9 @@
-"""Operators that ONNX defines by others: the function that an operator's schema gives for a node."""
+"""Operators that ONNX defines by others: the function that a schema gives for a node."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import onnx
 import onnx.defs
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["defines", "definition"]
 
 
-def _schema(domain: str, kind: str, version: int) -> onnx.defs.OpSchema | None:
+def _schema(domain: str, kind: str, version: int) -> Any:  # noqa: ANN401
+    """The schema, whose extension type has incomplete stubs; None where there is none."""
     try:
         return onnx.defs.get_schema(kind, version, "" if domain == "ai.onnx" else domain)
     except onnx.defs.SchemaError:
@@ -27,7 +28,7 @@ def _schema(domain: str, kind: str, version: int) -> onnx.defs.OpSchema | None:
 def defines(domain: str, kind: str, version: int) -> bool:
     """Whether ONNX has a definition of the operator by others."""
     schema = _schema(domain, kind, version)
-    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+    return schema is not None and bool(schema.has_function or schema.has_context_dependent_function)
 
 
 def definition(
@@ -44,7 +45,7 @@ def definition(
     if schema.has_function:
         versions = [v for v in schema.function_opset_versions if v <= version]
         at = max(versions, default=schema.function_opset_versions[0])
-        proto = cast("onnx.FunctionProto", _parsed(schema.get_function_with_opset_version(at)))
+        proto = _parsed(schema.get_function_with_opset_version(at))
     elif schema.has_context_dependent_function:
         versions = [v for v in schema.context_dependent_function_opset_versions if v <= version]
         at = max(versions, default=schema.context_dependent_function_opset_versions[0])
@@ -62,22 +63,20 @@ def definition(
     for name in proto.output:
         if name not in made_here:  # a result that the node does not ask for
             proto.node.append(onnx.helper.make_node("Constant", [], [name], value_float=0.0))
-    function = onnx_ir.from_proto(proto)
+    function = onnx_ir.serde.deserialize_function(proto)
     for name, attribute in schema.attributes.items():
         if name in function.attributes and attribute.default_value.type:
-            default = onnx_ir.from_proto(attribute.default_value)
+            default = onnx_ir.serde.deserialize_attribute(attribute.default_value)
             if function.attributes[name].value is None:
                 function.attributes[name] = default
         elif attribute.default_value.type:
-            function.attributes[name] = onnx_ir.from_proto(attribute.default_value)
+            function.attributes[name] = onnx_ir.serde.deserialize_attribute(attribute.default_value)
     return function
 
 
-def _parsed(data: bytes | str | onnx.FunctionProto) -> onnx.FunctionProto:
-    if isinstance(data, onnx.FunctionProto):
-        return data
-    raw = data.encode("latin-1") if isinstance(data, str) else data
-    return onnx.FunctionProto.FromString(raw)
+def _parsed(data: bytes | onnx.FunctionProto) -> onnx.FunctionProto:
+    """The function, which some versions of onnx hand over serialized."""
+    return data if isinstance(data, onnx.FunctionProto) else onnx.FunctionProto.FromString(data)
 
 
 def _request(node: onnx_ir.Node, attributes: Mapping[str, onnx_ir.Attr]) -> onnx.NodeProto:

@@ -1,4 +1,4 @@
-"""Arithmetic, activations and other functions of single elements; any order of axes passes through."""
+"""Arithmetic, activations and other functions of single elements, in any order of axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as a `tf.Module` with one concrete function, its arguments and results named as ONNX's."""
+"""A model as a `tf.Module` with one concrete function, and the names that ONNX has for its ends."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _sliced_at(
     starts, ends = call.tensor(1), call.tensor(2)
     count = starts.shape[0] if starts.shape.rank == 1 else None
     if count is None:
-        call.constant(1, "starts")
+        count = call.constant(1, "starts").size
     known = range(count) if axes is None else [int(i) for i in axes]
     pace = [1] * len(known) if steps is None else [int(i) for i in steps]
     for place, axis in enumerate(known):
@@ -186,10 +186,11 @@ def _gather(call: Call) -> Value:
         return Value(tf.stack([x[int(i)] for i in known]))
     if known is not None:
         size = (value.shape or ())[axis]
-        if (known >= 0).all():
+        places = known.astype(np.int64)
+        if (places >= 0).all():
             indices = call.tensor(1)
         elif size is not None:
-            indices = call.placed(np.where(known < 0, known + size, known).astype(known.dtype))
+            indices = call.placed(np.where(places < 0, places + size, places).astype(known.dtype))
         else:
             indices = _positive(call.tensor(1), _length(value.tensor, axis))
     else:

@@ -88,7 +88,7 @@ def _where(call: Call) -> Value:
 
 @operator("IsNaN")
 def _is_nan(call: Call) -> Value:
-    return unary(call, "IsNan", lambda x: tf.math.is_nan(x))
+    return unary(call, "IsNan", tf.math.is_nan)
 
 
 @operator("IsInf", attributes=("detect_negative", "detect_positive"))

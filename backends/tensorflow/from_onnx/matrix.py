@@ -103,7 +103,7 @@ def _gemm(call: Call) -> Value:
     if call.has(2):
         bias = call.value(2)
         if bias.array is not None and bias.array.dtype.kind == "f":
-            scaled = (bias.array * beta).astype(bias.array.dtype)
+            scaled = (bias.array.astype(np.float64) * beta).astype(bias.array.dtype)
             if scaled.ndim == 2 and scaled.shape[0] == 1:
                 scaled = scaled[0]
             if scaled.ndim == 1 and scaled.shape[0] == product.shape[-1]:

@@ -25,7 +25,7 @@ def _along(
     shape = [-1] + [1] * (len(order) - 1 - place)
     if isinstance(vector, np.ndarray):
         return call.placed(vector.reshape(shape))
-    return tf.reshape(vector, shape) if len(shape) > 1 else vector  # type: ignore[no-any-return]
+    return tf.reshape(vector, shape) if len(shape) > 1 else vector
 
 
 @operator(

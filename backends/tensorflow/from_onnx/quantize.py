@@ -27,10 +27,11 @@ def _limits(dtype: object) -> tuple[float, float]:
 
 def _spread(call: Call, operand: int, value: Value, axis: int) -> Tensor:
     """A scale or zero point, shaped to broadcast against the value in ONNX's order."""
+    result: Tensor
     tensor = call.tensor(operand)
     rank = value.rank or 0
     if tensor.shape.rank == 0 or (tensor.shape.rank == 1 and tensor.shape[0] == 1):
-        result: Tensor = tf.reshape(tensor, [])
+        result = tf.reshape(tensor, [])
         return result
     if tensor.shape.rank == 1:
         result = tf.reshape(tensor, [-1 if a == axis else 1 for a in range(rank)])
@@ -133,7 +134,8 @@ def _faked(call: Call, value: Value, axis: int) -> Value | None:
     elif value.array is not None and value.array.dtype in (np.int8, np.uint8):
         array = value.array.astype(np.float32)
         shape = [-1 if a == axis and scale.size > 1 else 1 for a in range(array.ndim)]
-        real = (array - zero.astype(np.float32).reshape(shape)) * scale.reshape(shape)
+        step = scale.astype(np.float32).reshape(shape)
+        real = (array - zero.astype(np.float32).reshape(shape)) * step
         source, name = call.made(real.astype(np.float32)), str(value.array.dtype)
     else:
         return None

@@ -32,9 +32,9 @@ def _activation(call: Call, name: str, alpha: float | None, beta: float | None) 
     kind = name.lower()
     a = alpha
     known: dict[str, _Function] = {
-        "relu": lambda x: tf.nn.relu(x),
-        "tanh": lambda x: tf.tanh(x),
-        "sigmoid": lambda x: tf.sigmoid(x),
+        "relu": tf.nn.relu,
+        "tanh": tf.tanh,
+        "sigmoid": tf.sigmoid,
         "affine": lambda x: (1.0 if a is None else a) * x + (beta or 0.0),
         "leakyrelu": lambda x: tf.nn.leaky_relu(x, 0.01 if a is None else a),
         "thresholdedrelu": lambda x: tf.where(x > (1.0 if a is None else a), x, 0.0 * x),
@@ -43,8 +43,8 @@ def _activation(call: Call, name: str, alpha: float | None, beta: float | None) 
             (0.2 if a is None else a) * x + (0.5 if beta is None else beta), 0, 1
         ),
         "elu": lambda x: tf.where(x < 0, (1.0 if a is None else a) * tf.math.expm1(x), x),
-        "softsign": lambda x: tf.nn.softsign(x),
-        "softplus": lambda x: tf.math.softplus(x),
+        "softsign": tf.nn.softsign,
+        "softplus": tf.math.softplus,
     }
     if kind not in known:
         call.fail(f"activation `{name}` is not emitted: known are {', '.join(sorted(known))}")
@@ -82,7 +82,7 @@ def _recurrence(
 ) -> Sequence[Value]:
     """Run the cell over the sequence, in one or both directions.
 
-    `cell(direction, functions)` gives the input's weight [in, gates * hidden], a bias, and the step.
+    `cell(direction, functions)` gives the input's weight [in, gates * hidden], a bias, the step.
     """
     direction = call.text("direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
@@ -138,7 +138,7 @@ def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             wide, [-1 if s is None else s for s in shape[:2]] + [weight.shape[-1]]
         )
         return result
-    return tf.einsum("sbi,io->sbo", x, weight) + bias  # type: ignore[no-any-return]
+    return tf.einsum("sbi,io->sbo", x, weight) + bias
 
 
 def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -3,9 +3,9 @@
     [N, C, H, W]  ->  [N, g, C/g, H, W]      blocks  N|N  C|g,C/g  H|H  W|W
     [N, H, W, C]  ->  [N, H, W, g, C/g]      the same reshape, channels last
 
-Old and new shape fall into blocks with equal products. Where the old axes of a block do not lie side
-by side, in ONNX's order, a transpose brings them together (the shuffle of a ShuffleNet); the new axes
-take their block's place. Where that would be ONNX's own order, the caller takes it.
+Old and new shape fall into blocks with equal products. Where the old axes of a block do not lie
+side by side, in ONNX's order, a transpose brings them together (the shuffle of a ShuffleNet); the
+new axes take their block's place. Where that would be ONNX's own order, the caller takes it.
 """
 
 from __future__ import annotations

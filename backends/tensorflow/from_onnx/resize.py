@@ -1,4 +1,4 @@
-"""Resize and Upsample: TensorFlow's own kernels where they sample alike, one matrix per axis else."""
+"""Resize and Upsample: TensorFlow's kernels where they sample alike, one matrix per axis else."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def sample(options: Sampling, size: int, out: int, scale: float, roi: tuple[floa
             weights = np.where(inside, weights, 0.0)
             total = weights.sum()
             weights = weights / (total if total else 1.0)
-        np.add.at(matrix, (i, np.clip(taken, 0, size - 1)), weights)
+        np.add.at(matrix[i], np.clip(taken, 0, size - 1), weights)
     return Axis(matrix, outside, None)
 
 

@@ -3,10 +3,10 @@
     native (ONNX)      [N, C, H, W]        order None
     channels last      [N, H, W, C]        order (0, 2, 3, 1): physical axis k is native axis order[k]
 
-A Transpose of ONNX, and the NHWC that a convolution yields, are only an order: no data moves until
-a consumer asks for an order that the value does not have yet. Elementwise operators, reductions,
-concatenations and the like take any order and pass it on, so that transposes meet and cancel. Every
-order asked for is made once. Moving axes of size 1 is a reshape.
+A Transpose of ONNX, and the NHWC that a convolution yields, are only an order: no data moves
+until a consumer asks for an order that the value does not have yet. Elementwise operators,
+reductions, concatenations and the like take any order and pass it on, so that transposes meet and
+cancel. Every order asked for is made once. Moving axes of size 1 is a reshape.
 """
 
 from __future__ import annotations
@@ -198,13 +198,12 @@ def _widened(value: Value, rank: int) -> Value:
     if short == 0:
         return value
     if value.array is not None:
-        shape = (1,) * short + value.array.shape
-        return Value(None, array=value.array.reshape(shape), place=value._place)
+        wide = value.array.reshape((1,) * short + value.array.shape)
+        return Value(None, array=wide, place=value.placing)
     tensor = value.tensor
     shape = value.shape or ()
     if shape.count(None) <= 1:
-        wide: Tensor = tf.reshape(tensor, [1] * short + [-1 if s is None else s for s in shape])
-        return Value(wide)
+        return Value(tf.reshape(tensor, [1] * short + [-1 if s is None else s for s in shape]))
     for _ in range(short):
         tensor = tf.expand_dims(tensor, 0)
     return Value(tensor)
