@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import onnx
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["defines", "definition"]
 
 
-def _schema(domain: str, kind: str, version: int) -> Any:  # noqa: ANN401
+def _schema(domain: str, kind: str, version: int) -> Any:
     """The schema, whose extension type has incomplete stubs; None where there is none."""
     try:
         return onnx.defs.get_schema(kind, version, "" if domain == "ai.onnx" else domain)
@@ -25,10 +25,12 @@ def _schema(domain: str, kind: str, version: int) -> Any:  # noqa: ANN401
         return None
 
 
-def defines(domain: str, kind: str, version: int) -> bool:
-    """Whether ONNX has a definition of the operator by others."""
+def defines(domain: str, kind: str, version: int, attributes: Iterable[str] = ()) -> bool:
+    """Whether ONNX has a definition of the operator, with these attributes, by others."""
     schema = _schema(domain, kind, version)
-    return schema is not None and bool(schema.has_function or schema.has_context_dependent_function)
+    if schema is None or not set(attributes) <= set(schema.attributes):
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
 
 
 def definition(

@@ -62,7 +62,7 @@ def check(model: onnx_ir.Model) -> None:
                 )
             continue
         unknown = sorted(set(node.attributes) - entry.attributes - _IGNORED)
-        if unknown and not defines(node.domain, node.op_type, version):
+        if unknown and not defines(node.domain, node.op_type, version, unknown):
             problems.setdefault(
                 f"{kind} {unknown}",
                 f"{kind} (opset {version}) with the attribute `{unknown[0]}`, first at node "

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx_ir
 
 from lowtide.backends.tensorflow.from_onnx.dtypes import dtype_of
 from lowtide.backends.tensorflow.from_onnx.emitter import Emitter, check
 from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, internal, tf
 from lowtide.backends.tensorflow.from_onnx.value import Array, Value
 from lowtide.errors import InputError, ModelError
-
-if TYPE_CHECKING:
-    import onnx_ir
 
 __all__ = ["Built", "bind", "build"]
 
@@ -53,14 +51,17 @@ def bind(model: onnx_ir.Model, dims: Mapping[str, int]) -> None:
     for value in model.graph.inputs:
         if value.shape is None:
             continue
+        sizes: list[int | onnx_ir.SymbolicDim] = []
         for axis, dim in enumerate(value.shape.dims):
+            sizes.append(dim)
             if isinstance(dim, int):
                 continue
             for name in (str(dim.value), f"{value.name}[{axis}]", "*"):
                 if name in dims:
-                    value.shape[axis] = dims[name]
+                    sizes[axis] = dims[name]
                     used.add(name)
                     break
+        value.shape = onnx_ir.Shape(sizes)
     missing = sorted(set(dims) - used - {"*"})
     if missing:
         raise InputError(f"--dim {missing[0]}: no input has an open dimension of that name")
