@@ -2,9 +2,9 @@
 
     python -m lowtide.bench.onnx_conversions [NAME...] [--write bench/results/onnx_conversions.md]
 
-Weights are random (`onnx_networks`). The error is the largest difference from ONNX Runtime's output,
-relative to the output's largest element; each conversion runs in a process of its own, whose imports
-of TensorFlow (`load`) are part of the total.
+Weights are random (`onnx_networks`). The error is the largest difference from ONNX Runtime's
+output, relative to the output's largest element; each conversion runs in a process of its own,
+whose imports of TensorFlow (`load`) are part of the total.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def row(name: str, kind: str, folder: Path) -> list[str]:
     total = time.perf_counter() - started
     inside = sum(t.place == "inside" for t in result.transposes)
     seconds = [f"{result.seconds[part]:.1f}" for part in ("load", "emit", "write", "verify")]
-    error = f"{result.max_rel_error:.1e}" if result.numerics == "close" else "not verified"
+    gap = f"{result.max_rel_error:.1e}" if result.numerics == "close" else "not verified"
     ends = str(len(result.transposes) - inside)
     return [
         name,
         str(len(model.graph)),
         kind,
-        error,
+        gap,
         ends,
         str(inside),
         str(own),

@@ -1,4 +1,4 @@
-"""A sample of ONNX's own node tests, by the family of the operator (all: bench/onnx_conformance)."""
+"""A sample of ONNX's own node tests, by family of operators (all: bench/onnx_conformance)."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper
-from tests.backends.onnx_cases import Array, agrees, model_of
 
 from lowtide.backends.tensorflow.from_onnx.graph import build
 from lowtide.errors import ModelError
+from tests.backends.onnx_cases import Array, agrees, model_of
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore")]
 
@@ -43,7 +43,9 @@ def windows(draw: st.DrawFn, *, dilated: bool = True) -> dict[str, Any]:
     return found
 
 
-@given(windows(), st.sampled_from([(1, 1), (2, 1), (4, 1), (4, 2)]), st.integers(5, 9), st.booleans())
+@given(
+    windows(), st.sampled_from([(1, 1), (2, 1), (4, 1), (4, 2)]), st.integers(5, 9), st.booleans()
+)
 @settings(max_examples=_EXAMPLES)
 def test_conv(view: dict[str, Any], groups: tuple[int, int], size: int, bias: bool) -> None:
     group, each = groups
@@ -75,8 +77,13 @@ def test_conv_transpose(view: dict[str, Any], group: int, size: int, more: list[
     agrees(model_of([node], {"x": x}, ["y"], {"w": w}), {"x": x})
 
 
-@given(windows(), st.sampled_from(["MaxPool", "AveragePool", "LpPool"]), st.integers(6, 9),
-       st.booleans(), st.booleans())
+@given(
+    windows(),
+    st.sampled_from(["MaxPool", "AveragePool", "LpPool"]),
+    st.integers(6, 9),
+    st.booleans(),
+    st.booleans(),
+)
 @settings(max_examples=_EXAMPLES)
 def test_pool(view: dict[str, Any], kind: str, size: int, ceil: bool, include: bool) -> None:
     axes = len(view["kernel_shape"])
@@ -105,9 +112,7 @@ def test_slice(data: st.DataObject, computed: bool) -> None:
     )
     count = len(axes)
     several = st.lists(_INDEX, min_size=count, max_size=count)
-    steps = data.draw(
-        st.lists(st.sampled_from([1, 1, 2, -1, -2]), min_size=count, max_size=count)
-    )
+    steps = data.draw(st.lists(st.sampled_from([1, 1, 2, -1, -2]), min_size=count, max_size=count))
     x = _data(*shape)
     named = {
         "s": np.array(data.draw(several), np.int64),
@@ -127,7 +132,9 @@ def test_slice(data: st.DataObject, computed: bool) -> None:
 def test_pad(data: st.DataObject, mode: str) -> None:
     shape = data.draw(st.lists(st.integers(3, 5), min_size=1, max_size=3))
     low = -1 if mode == "constant" else 0
-    pads = data.draw(st.lists(st.integers(low, 2), min_size=2 * len(shape), max_size=2 * len(shape)))
+    pads = data.draw(
+        st.lists(st.integers(low, 2), min_size=2 * len(shape), max_size=2 * len(shape))
+    )
     x = _data(*shape)
     constants = {"p": np.array(pads, np.int64), "v": np.array(2.5, np.float32)}
     names = ["x", *constants] if mode == "constant" else ["x", "p"]

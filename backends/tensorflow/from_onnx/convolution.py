@@ -82,8 +82,8 @@ def _spatial(x: Tensor, weight: Value, view: Window, group: int, sizes: Sequence
     if group > 1 and spatial == 3:
         parts = zip(tf.split(x, group, -1), tf.split(kernel, group, -1), strict=True)
         results = [_plain(a, b, view, padding) for a, b in parts]
-        result = tf.concat(results, -1)
-        return result
+        joined: Tensor = tf.concat(results, -1)
+        return joined
     return _plain(x, kernel, view, padding)
 
 
@@ -222,7 +222,8 @@ def _transposed(
     batch = x.shape[0] if x.shape[0] is not None else dynamic[0]
     if same:
         shape = [batch, *(n * s for n, s in zip(lengths, strides, strict=True)), kernel.shape[-2]]
-        return function(x, kernel, tf.stack(shape), pace, "SAME")
+        whole: Tensor = function(x, kernel, tf.stack(shape), pace, "SAME")
+        return whole
     # Elements behind the full result come with the operator's own room: less than a stride.
     room = [min(max(-after, 0), s - 1) for s, (_, after) in zip(strides, cuts, strict=True)]
     full = [(n - 1) * s + r + e for n, s, r, e in zip(lengths, strides, reach, room, strict=True)]

@@ -304,9 +304,10 @@ def _clip_to_operands(call: Call) -> Value:
     result = value.physical
     low = call.value(1) if call.has(1) else None
     high = call.value(2) if call.has(2) else None
-    if low is not None and high is not None and low.array is not None and high.array is not None:
-        if (float(low.array), float(high.array)) == (0.0, 6.0) and not is_integer(result.dtype):
-            return Value(computed_as("Relu6", tf.nn.relu6, result), value.order)
+    ends = [None if bound is None or bound.array is None else bound.array for bound in (low, high)]
+    known = [float(end.reshape(())) for end in ends if end is not None]
+    if known == [0.0, 6.0] and not is_integer(result.dtype):
+        return Value(computed_as("Relu6", tf.nn.relu6, result), value.order)
     for bound, kernel, function in ((low, "Maximum", "maximum"), (high, "Minimum", "minimum")):
         if bound is not None:
             limit = tf.reshape(bound.tensor, [])

@@ -88,7 +88,8 @@ def _gemm(call: Call) -> Value:
         # Weights are arranged now: [in, out], rows as the input's elements lie.
         matrix = weight.T if trans_b else weight
         if isinstance(first, Flattened) and not trans_a:
-            first, matrix = Value(first.lying), matrix[first.places]
+            matrix = matrix[first.places]
+            first = Value(first.lying)
         if alpha != 1.0 and matrix.dtype.kind == "f":
             matrix, alpha = (matrix * np.asarray(alpha, matrix.dtype)), 1.0
         second, trans_b = call.made(np.ascontiguousarray(matrix)), False
@@ -120,7 +121,8 @@ def _gemm(call: Call) -> Value:
 def _scaled(tensor: Tensor, factor: float) -> Tensor:
     if is_integer(tensor.dtype):
         return cast(cast(tensor, tf.float64) * factor, tensor.dtype)
-    return tensor * tf.cast(factor, tensor.dtype)
+    scaled: Tensor = tensor * tf.cast(factor, tensor.dtype)
+    return scaled
 
 
 @operator("Einsum", attributes=("equation",))

@@ -137,8 +137,9 @@ def _projected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         result: Tensor = tf.reshape(
             wide, [-1 if s is None else s for s in shape[:2]] + [weight.shape[-1]]
         )
-        return result
-    return tf.einsum("sbi,io->sbo", x, weight) + bias
+    else:
+        result = tf.einsum("sbi,io->sbo", x, weight) + bias
+    return result
 
 
 def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -159,7 +160,7 @@ def _run(
         new = list(step(part, states))
         if lengths is None:
             return new[0], new
-        running = tf.expand_dims(t < lengths, 1)  # type: ignore[operator]
+        running = tf.expand_dims(tf.less(t, lengths), 1)
         kept = [tf.where(running, n, o) for n, o in zip(new, states, strict=True)]
         return tf.where(running, new[0], tf.zeros_like(new[0])), kept
 

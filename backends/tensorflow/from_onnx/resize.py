@@ -231,4 +231,4 @@ def _dynamic(call: Call, options: Sampling, scales: Sequence[float]) -> Value:
             shape = tf.shape(x)
             size = [shape[1] * int(scales[2]), shape[2] * int(scales[3])]
             return Value(_kernel(x, options.mode, tf.stack(size), align, half), order)
-    call.fail("this mode needs the input's size: bind it with --dim NAME=VALUE")
+    return call.fail("this mode needs the input's size: bind it with --dim NAME=VALUE")

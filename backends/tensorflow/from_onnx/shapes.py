@@ -276,7 +276,7 @@ def _constant(call: Call) -> Value:
         return call.made(np.array(call.text("value_string", ""), object))
     if call.given("value_strings"):
         return call.made(np.array(call.strings("value_strings"), object))
-    call.fail("it has no value that is a dense tensor")
+    return call.fail("it has no value that is a dense tensor")
 
 
 @operator("ConstantOfShape", attributes=("value",))

@@ -1,7 +1,7 @@
 """What an ONNX value is while it is emitted: a tensor in some physical order of its axes.
 
     native (ONNX)      [N, C, H, W]        order None
-    channels last      [N, H, W, C]        order (0, 2, 3, 1): physical axis k is native axis order[k]
+    channels last      [N, H, W, C]        order (0, 2, 3, 1): axis k is native axis order[k]
 
 A Transpose of ONNX, and the NHWC that a convolution yields, are only an order: no data moves
 until a consumer asks for an order that the value does not have yet. Elementwise operators,
