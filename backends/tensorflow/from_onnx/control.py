@@ -51,13 +51,24 @@ def _loop(call: Call) -> Sequence[Value]:
         return call.run_graph(body, [Value(i), Value(condition), *map(Value, values)])
 
     trial = _trial(lambda *given: once(given[0], given[1], given[2:]), (_COUNT, _FLAG, *carried))
-    types = [tensor.dtype for tensor in trial[1 + count :]]
+    invariants = _invariants(carried, trial[1 : 1 + count])
+    steady = all(shape == tensor.shape for shape, tensor in zip(invariants, carried, strict=True))
     size = int(trips.reshape(-1)[0]) if trips is not None and trips.size else 0
-    dynamic = trips is None or known_first is None or size > 1 << 30
-    arrays = [
-        tf.TensorArray(dtype, 0 if dynamic else size, dynamic_size=True, infer_shape=False)
-        for dtype in types
-    ]
+    size = size if known_first is not None and size < _LONG else 0
+    arrays: list[object] = []
+    for tensor in trial[1 + count :]:
+        # No turn at all gives an empty result, whose other sizes must be known.
+        shape = tensor.shape if steady else None
+        known = shape is not None and shape.is_fully_defined()
+        arrays.append(
+            tf.TensorArray(
+                tensor.dtype,
+                size if known else 0,
+                dynamic_size=True,
+                infer_shape=False,
+                element_shape=shape,
+            )
+        )
 
     def proceed(i: Tensor, condition: Tensor, *_: object) -> Tensor:
         if limit is None:
@@ -77,7 +88,6 @@ def _loop(call: Call) -> Sequence[Value]:
         return (i + 1, after, *new, *written)
 
     start = (tf.constant(0, tf.int64), first, *carried, *arrays)
-    invariants = _invariants(carried, trial[1 : 1 + count])
     shapes = (
         tf.TensorShape([]),
         tf.TensorShape([]),
@@ -93,6 +103,8 @@ def _loop(call: Call) -> Sequence[Value]:
     return [Value(t) for t in [*results[2 : 2 + count], *stacked]]
 
 
+# Trip counts from here on only bound a loop that its condition ends.
+_LONG = 1 << 16
 # What a Loop's body gets besides what it carries.
 _COUNT = ((), "int64")
 _FLAG = ((), "bool")
@@ -169,8 +181,7 @@ def _stepped(
     steps = tf.shape(inputs[0])[0] if length is None else length
     slices = [(x.shape[1:], x.dtype) for x in inputs]
     trial = _trial(lambda *given: call.run_graph(body, list(map(Value, given))), (*states, *slices))
-    types = [tensor.dtype for tensor in trial[count:]]
-    arrays = [tf.TensorArray(dtype, steps) for dtype in types]
+    arrays = [tf.TensorArray(t.dtype, steps, element_shape=t.shape) for t in trial[count:]]
 
     def step(i: Tensor, *rest: object) -> tuple[object, ...]:
         parts = [Value(tf.gather(x, i)) for x in inputs]
