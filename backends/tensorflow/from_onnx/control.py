@@ -1,5 +1,9 @@
 """Control flow: If, Loop and Scan as tf.cond and tf.while_loop."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

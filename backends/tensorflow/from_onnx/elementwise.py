@@ -1,5 +1,9 @@
 """Arithmetic, activations and other functions of single elements, in any order of axes."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

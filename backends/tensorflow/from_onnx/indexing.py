@@ -1,5 +1,9 @@
 """Reading and writing by index: Slice, Gather, Scatter and their kind."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,9 @@
 """MatMul, Gemm, Einsum and what is made of them."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import numpy as np
@@ -91,7 +95,8 @@ def _gemm(call: Call) -> Value:
             matrix = matrix[first.places]
             first = Value(first.lying)
         if alpha != 1.0 and matrix.dtype.kind == "f":
-            matrix, alpha = (matrix * np.asarray(alpha, matrix.dtype)), 1.0
+            matrix = (matrix.astype(np.float64) * alpha).astype(matrix.dtype)
+            alpha = 1.0
         second, trans_b = call.made(np.ascontiguousarray(matrix)), False
     product = computed_as(
         "MatMul",

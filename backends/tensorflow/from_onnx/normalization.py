@@ -1,17 +1,22 @@
 """Normalisations and softmaxes."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from lowtide.backends.tensorflow.from_onnx.call import Call
 from lowtide.backends.tensorflow.from_onnx.dtypes import cast
 from lowtide.backends.tensorflow.from_onnx.lazy import Tensor, tf
 from lowtide.backends.tensorflow.from_onnx.registry import operator
 from lowtide.backends.tensorflow.from_onnx.shapes import reshaped, sizes
-from lowtide.backends.tensorflow.from_onnx.value import Value, last
+from lowtide.backends.tensorflow.from_onnx.value import Array, Value, last
 
 __all__: list[str] = []
 
@@ -43,9 +48,7 @@ def _batch_normalization(call: Call) -> Sequence[Value]:
     given = [call.value(i).array for i in range(1, 5)]
     x = value.physical
     if all(array is not None for array in given):
-        scale, bias, mean, variance = (
-            np.asarray(array, np.float64) for array in given if array is not None
-        )
+        scale, bias, mean, variance = (_wide(array) for array in given)
         factor = scale / np.sqrt(variance + epsilon)
         offset = bias - mean * factor
         kind = x.dtype.as_numpy_dtype
@@ -56,6 +59,10 @@ def _batch_normalization(call: Call) -> Sequence[Value]:
     one = tensors[0] * tf.math.rsqrt(tensors[3] + epsilon)
     two = tensors[1] - tensors[2] * one
     return [Value(x * _along(call, value, one) + _along(call, value, two), value.order)]
+
+
+def _wide(array: Array | None) -> npt.NDArray[np.float64]:
+    return np.asarray(array, np.float64)
 
 
 def _trained(call: Call, value: Value, epsilon: float) -> Sequence[Value]:

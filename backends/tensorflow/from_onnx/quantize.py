@@ -1,5 +1,9 @@
 """Quantization: QuantizeLinear, DequantizeLinear, and operators on quantized tensors."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -131,7 +135,7 @@ def _faked(call: Call, value: Value, axis: int) -> Value | None:
         return None
     if isinstance(value, _Quantized):
         source, name = value.source, value.dtype_name
-    elif value.array is not None and value.array.dtype in (np.int8, np.uint8):
+    elif value.array is not None and str(value.array.dtype) in ("int8", "uint8"):
         array = value.array.astype(np.float32)
         shape = [-1 if a == axis and scale.size > 1 else 1 for a in range(array.ndim)]
         step = scale.astype(np.float32).reshape(shape)

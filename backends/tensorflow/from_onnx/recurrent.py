@@ -1,5 +1,9 @@
 """RNN, GRU and LSTM: one step after the other, unrolled where the sequence is short."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -97,7 +101,7 @@ def _recurrence(
     known = call.static(4) if call.has(4) else None
     if known is not None and x.shape[0] is not None and (known == x.shape[0]).all():
         lengths = None
-    hidden = call.integer("hidden_size", 0) or (call.value(2).shape or ())[-1]
+    hidden = call.integer("hidden_size", 0) or (call.value(2).shape or (None,))[-1]
     del gates
     outputs: list[Tensor] = []
     finals: list[list[Tensor]] = []

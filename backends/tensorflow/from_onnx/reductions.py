@@ -1,5 +1,9 @@
 """Reductions over axes, in any order of them, and the indices of extremes."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -135,7 +135,7 @@ class Flattened(Value):
     @property
     def shape(self) -> tuple[int | None, ...] | None:
         """[N, C*H*W]."""
-        sizes = self._source.shape or ()
+        sizes = list(self._source.shape or ())
         return sizes[0], math.prod(size or 0 for size in sizes[1:])
 
     def ordered(self, order: Order) -> Tensor:

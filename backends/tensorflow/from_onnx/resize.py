@@ -175,7 +175,7 @@ def _native(call: Call, value: Value, options: Sampling, plans: dict[int, Axis])
     del call
     if options.mode == "cubic" or options.antialias or options.exclude_outside:
         return None
-    shape = value.shape or ()
+    shape = list(value.shape or ())
     if value.physical.dtype.name not in ("float32", "float16") and options.mode == "linear":
         return None
     order = last(4)

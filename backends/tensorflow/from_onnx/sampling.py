@@ -8,6 +8,10 @@ Interpolation is separable, so that a resize is one [out, in] matrix per axis:
 Elements of output that extrapolate (tf_crop_and_resize) are a mask.
 """
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

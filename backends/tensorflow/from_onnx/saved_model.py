@@ -1,5 +1,9 @@
 """A SavedModel whose signature has the ONNX model's own names."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from pathlib import Path

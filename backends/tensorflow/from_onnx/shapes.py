@@ -1,5 +1,9 @@
 """Shapes and the arrangement of elements: Reshape, Transpose, Concat, Split, Pad, Expand, ..."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

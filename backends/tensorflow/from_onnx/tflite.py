@@ -1,5 +1,9 @@
 """A .tflite through TensorFlow's converter, with the ONNX model's own names put back."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import re

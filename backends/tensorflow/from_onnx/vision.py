@@ -1,5 +1,9 @@
 """Boxes and free sampling: NonMaxSuppression, GridSample, RoiAlign, Col2Im."""
 
+# TensorFlow has no type stubs:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import itertools
