@@ -21,16 +21,18 @@ from lowtide.backends.tensorflow.from_onnx.value import Array, Value, last
 __all__: list[str] = []
 
 
-def _along(
-    call: Call, value: Value, vector: Tensor | np.ndarray[tuple[int, ...], np.dtype[np.generic]]
-) -> Tensor:
-    """A vector over channels, shaped to broadcast against the value as it lies."""
+def _shape_along(value: Value) -> list[int]:
+    """The shape that lets a vector over channels broadcast against the value as it lies."""
     order = value.order or tuple(range(value.rank or 0))
     place = order.index(1) if len(order) > 1 else 0
-    shape = [-1] + [1] * (len(order) - 1 - place)
-    if isinstance(vector, np.ndarray):
-        return call.placed(vector.reshape(shape))
-    return tf.reshape(vector, shape) if len(shape) > 1 else vector
+    return [-1] + [1] * (len(order) - 1 - place)
+
+
+def _along(value: Value, vector: Tensor) -> Tensor:
+    """A vector over channels in that shape."""
+    shape = _shape_along(value)
+    shaped: Tensor = tf.reshape(vector, shape) if len(shape) > 1 else vector
+    return shaped
 
 
 @operator(
@@ -52,13 +54,13 @@ def _batch_normalization(call: Call) -> Sequence[Value]:
         factor = scale / np.sqrt(variance + epsilon)
         offset = bias - mean * factor
         kind = x.dtype.as_numpy_dtype
-        one = _along(call, value, factor.astype(kind))
-        two = _along(call, value, offset.astype(kind))
+        one = call.placed(factor.astype(kind).reshape(_shape_along(value)))
+        two = call.placed(offset.astype(kind).reshape(_shape_along(value)))
         return [Value(x * one + two, value.order)]
     tensors = [cast(call.tensor(i), x.dtype) for i in range(1, 5)]
     one = tensors[0] * tf.math.rsqrt(tensors[3] + epsilon)
     two = tensors[1] - tensors[2] * one
-    return [Value(x * _along(call, value, one) + _along(call, value, two), value.order)]
+    return [Value(x * _along(value, one) + _along(value, two), value.order)]
 
 
 def _wide(array: Array | None) -> npt.NDArray[np.float64]:
@@ -73,7 +75,7 @@ def _trained(call: Call, value: Value, epsilon: float) -> Sequence[Value]:
     plain = Value(x)
     scale = call.tensor(1) * tf.math.rsqrt(variance + epsilon)
     offset = call.tensor(2) - mean * scale
-    result = x * _along(call, plain, scale) + _along(call, plain, offset)
+    result = x * _along(plain, scale) + _along(plain, offset)
     running_mean = call.tensor(3) * momentum + mean * (1 - momentum)
     running_variance = call.tensor(4) * momentum + variance * (1 - momentum)
     return [Value(result), Value(running_mean), Value(running_variance)]
