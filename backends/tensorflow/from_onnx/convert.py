@@ -1,0 +1,138 @@
+"""An ONNX model to a SavedModel or a .tflite: emitted, written and verified in a child process.
+
+model ──▶ temporary file ──▶ child: emit ▸ write beside the destination ▸ run beside ORT
+                               │ report
+destination ◀── renamed ◀──────┘
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx_ir
+
+from lowtide import child
+from lowtide.backends.tensorflow.from_onnx.conversion import (
+    Conversion,
+    Format,
+    Quantize,
+    from_reply,
+)
+from lowtide.backends.tensorflow.from_onnx.emitter import check
+from lowtide.errors import InputError
+
+__all__ = ["convert"]
+
+# Protobuf ends at 2 GiB.
+_INLINE_BYTES = 1 << 30
+
+
+def convert(
+    model: onnx_ir.Model,
+    destination: str | Path,
+    *,
+    format: Format | None = None,
+    dims: Mapping[str, int] | None = None,
+    quantize: Quantize = "none",
+    representative: str | Path | None = None,
+    verify: bool = True,
+    seed: int = 0,
+    timeout_s: float = 1800.0,
+    memory_limit_bytes: int | None = None,
+) -> Conversion:
+    """Write a model for TensorFlow or TFLite.
+
+    Args:
+        model: as `lowtide.frontends.onnx.read` gives it.
+        destination: the .tflite to write, or the folder of the SavedModel; replaced if it is one.
+        format: `savedmodel` or `tflite`; by the destination's suffix where it is not given.
+        dims: values for open dimensions, by name, by `tensor[axis]`, `*` for all others; those that
+            stay open are open in the result.
+        quantize: for .tflite: `float16` (weights), `int8` (with `representative`), `qdq` (the
+            model's own QuantizeLinear and DequantizeLinear), or `none`.
+        representative: an .npz with an array [samples, ...] for each input, by its name; each
+            sample is one set of inputs.
+        verify: run the result beside ONNX Runtime on random inputs.
+        seed: of the random inputs.
+        timeout_s: wall time after which the conversion is given up.
+        memory_limit_bytes: what the conversion may take beyond its imports; None for no limit.
+
+    Raises:
+        InputError: options that contradict each other, or a destination that cannot be written.
+        ModelError: the model has what is not emitted, or what TFLite does not have.
+        VerificationError: the result computes something else; nothing was written.
+        MissingExtraError: TensorFlow is not installed.
+        ChildError: the conversion crashed or hung.
+    """
+    path = Path(destination)
+    kind: Format = format or ("tflite" if path.suffix == ".tflite" else "savedmodel")
+    _refuse(path, kind, quantize, representative)
+    check(model)
+    with (
+        tempfile.TemporaryDirectory(prefix="lowtide-") as work,
+        tempfile.TemporaryDirectory(
+            prefix=f".{path.name}.", suffix=".partial", dir=path.absolute().parent
+        ) as beside,
+    ):
+        source, staged = Path(work, "model.onnx"), Path(beside, "staged")
+        weights = sum(
+            value.const_value.nbytes
+            for value in model.graph.initializers.values()
+            if value.const_value is not None
+        )
+        large = "model.data" if weights > _INLINE_BYTES else None
+        onnx_ir.save(model, source, external_data=large)
+        reply = child.run(
+            "lowtide.backends.tensorflow.from_onnx.job:run",
+            {
+                "model": str(source),
+                "staged": str(staged),
+                "format": kind,
+                "dims": dict(dims or {}),
+                "quantize": quantize,
+                "representative": str(Path(representative).absolute()) if representative else "",
+                "verify": verify,
+                "seed": seed,
+            },
+            timeout_s=timeout_s,
+            memory_limit_bytes=memory_limit_bytes,
+        )
+        _install(staged, path, Path(beside, "replaced"))
+    return from_reply(reply, path)
+
+
+def _refuse(
+    path: Path, kind: Format, quantize: Quantize, representative: str | Path | None
+) -> None:
+    """Refuse, before any work, what cannot succeed."""
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist: create it first")
+    if kind == "tflite" and path.is_dir():
+        raise InputError(f"{path} is a folder: name a .tflite file")
+    if kind == "savedmodel" and path.exists() and not Path(path, "saved_model.pb").is_file():
+        raise InputError(f"{path} exists and is no SavedModel: choose another destination")
+    if quantize != "none" and kind != "tflite":
+        raise InputError(f"quantize={quantize} is for .tflite: a SavedModel keeps its types")
+    if quantize == "int8" and representative is None:
+        raise InputError(
+            "quantize=int8 needs a representative dataset: an .npz with [samples, ...] per input"
+        )
+    if representative is not None and not Path(representative).is_file():
+        raise InputError(f"{representative} does not exist: give an .npz file")
+
+
+def _install(staged: Path, path: Path, replaced: Path) -> None:
+    """Give the staged file or folder its name; what had the name goes."""
+    try:
+        if staged.is_dir():
+            if path.exists():
+                path.rename(replaced)
+            staged.rename(path)
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            staged.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
