@@ -1,0 +1,1 @@
+"""Rematerialization: run ops again instead of keeping their results, within a budget of bytes."""
