@@ -1,0 +1,208 @@
+"""A traced TensorFlow function to the graph IR.
+
+    tensor names    op:0, op:1, ...      as TensorFlow has them
+                    op:0@state           the bytes of the variable behind a resource handle
+                    ^op                  a token without bytes: op has run (control dependencies)
+
+Constants are tensors without a producer. A variable's value is a view of its bytes: reading copies
+nothing, and what was read stays what it was, because TensorFlow assigns by replacing the bytes, or
+copies them first while somebody still holds the old ones. So whoever reads a value before the
+variable is assigned in the trace gets a token through which the assignment waits for it: then no
+copy is made, and old and new bytes are not alive together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lowtide.errors import ModelError
+from lowtide.frontends.tensorflow.dtypes import element_type
+from lowtide.frontends.tensorflow.flops import op_flops
+from lowtide.frontends.tensorflow.kernels import forwarded, op_traits, viewed
+from lowtide.frontends.tensorflow.trace import execution_order
+from lowtide.ir import Alias, Graph, InPlace, Role, Tensor, verify
+from lowtide.tensorflow_types import load_tensorflow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lowtide.tensorflow_types import TfFunction, TfOperation, TfTensor
+
+__all__ = ["import_function"]
+
+_LISTED = 4
+_SOURCES = frozenset({"Const", "Placeholder"})
+
+
+def import_function(function: TfFunction) -> Graph:
+    """The graph of a traced function, in the order of `execution_order`.
+
+    Every op's `source` is its `tf.Operation`. Workspace is not modelled here: it is the profile's.
+
+    Raises:
+        ModelError: a shape is unknown, or the graph cannot be ordered.
+    """
+    order = execution_order(function)
+    _require_known(order)
+    return _Importer(function).run(order)
+
+
+class _Importer:
+    def __init__(self, function: TfFunction) -> None:
+        self.function = function
+        self.graph = Graph(function.graph.name)
+        self.made: dict[str, Tensor] = {}
+        self.tokens: dict[str, Tensor] = {}
+        self.read_by: dict[str, list[str]] = {}  # variable handle -> ops that read its value
+
+    def run(self, order: Sequence[TfOperation]) -> Graph:
+        """The graph."""
+        self._define_inputs()
+        waits = _waits(order)
+        followed = {name for names in waits.values() for name in names}
+        for op in order:
+            if op.type == "Const":
+                self._define(op.outputs[0], Role.CONSTANT, None)
+            elif op.type != "Placeholder":
+                self._add(op, waits.get(op.name, ()), op.name in followed)
+        for tensor in self.function.graph.outputs:
+            if tensor.name not in self.made:
+                self._define(tensor, Role.CONSTANT, None)
+            self.graph.add_output(self.made[tensor.name])
+        verify(self.graph)
+        return self.graph
+
+    def _define_inputs(self) -> None:
+        inputs = self.function.graph.inputs
+        given = len(inputs) - len(self.function.captured_inputs)
+        for index, tensor in enumerate(inputs):
+            role = Role.INPUT if index < given else Role.CONSTANT
+            self._define(tensor, role, None)
+            if element_type(tensor.dtype) == "opaque":
+                self._define_state(tensor)
+
+    def _define_state(self, handle: TfTensor) -> None:
+        """The bytes of the variable behind a resource handle, where they are known."""
+        util = load_tensorflow("tensorflow.python.ops.handle_data_util")
+        tensorflow = load_tensorflow()
+        data = util.get_resource_handle_data(handle)
+        if not data.is_set or len(data.shape_and_type) != 1:
+            return
+        shape = tensorflow.TensorShape(data.shape_and_type[0].shape)
+        if shape.is_fully_defined():
+            dtype = element_type(tensorflow.as_dtype(data.shape_and_type[0].dtype))
+            self.graph.add_tensor(_state(handle), dtype, shape.as_list(), role=Role.STATE)
+
+    def _define(self, tensor: TfTensor, role: Role, alias: Alias | None) -> Tensor:
+        dtype = element_type(tensor.dtype)
+        shape = tensor.shape.as_list() if tensor.shape.is_fully_defined() else []
+        found = self.graph.add_tensor(tensor.name, dtype, shape, role=role, alias=alias)
+        self.made[tensor.name] = found
+        return found
+
+    def _add(self, op: TfOperation, waits: Sequence[str], followed: bool) -> None:
+        inputs = [self.made[t.name] for t in op.inputs]
+        if op.type == "ReadVariableOp" and _state(op.inputs[0]) in self.graph:
+            inputs.append(self.graph.tensor(_state(op.inputs[0])))
+        outputs: list[Tensor] = []
+        views = False
+        for index, tensor in enumerate(op.outputs):
+            base = self._base(op, inputs, index)
+            views = views or base is not None
+            alias = None if base is None else Alias(base, 0)
+            outputs.append(self._define(tensor, Role.ACTIVATION, alias))
+        candidates = tuple(c for c in forwarded(op) if _fits(inputs, outputs, c))
+        if followed:
+            self.tokens[op.name] = self.graph.add_tensor(f"^{op.name}", "opaque", ())
+            outputs.append(self.tokens[op.name])
+        self.graph.add_op(
+            op.name,
+            "tensorflow",
+            op.type,
+            [*inputs, *(self.tokens[name] for name in waits)],
+            outputs,
+            traits=op_traits(op, view=views),
+            in_place=candidates,
+            flops=op_flops(self.function.graph, op),
+            source=op,
+        )
+
+    def _base(self, op: TfOperation, inputs: Sequence[Tensor], output: int) -> Tensor | None:
+        """The tensor whose bytes an output shows."""
+        position = viewed(op, output)
+        if position is None:
+            return None
+        if op.type == "ReadVariableOp":
+            return inputs[1] if len(inputs) > 1 else None
+        return inputs[position]
+
+
+def _state(handle: TfTensor) -> str:
+    return f"{handle.name}@state"
+
+
+def _waits(order: Sequence[TfOperation]) -> dict[str, tuple[str, ...]]:
+    """For every op, the ops that it must follow although it reads nothing of them."""
+    running = {op.name for op in order if op.type not in _SOURCES}
+    waits: dict[str, dict[str, None]] = {}
+    handles: dict[str, frozenset[str]] = {}  # value -> the variables whose bytes it shows
+    readers: dict[str, dict[str, None]] = {}
+    for op in order:
+        own = waits.setdefault(op.name, {})
+        own.update((c.name, None) for c in op.control_inputs if c.name in running)
+        if op.type == "ReadVariableOp":
+            handles[op.outputs[0].name] = frozenset({op.inputs[0].name})
+            continue
+        if op.op_def.is_stateful:
+            for tensor in op.inputs:  # an assignment, as far as one can tell
+                own.update(readers.pop(tensor.name, {}))
+        for tensor in op.inputs:
+            for handle in handles.get(tensor.name, frozenset()):
+                readers.setdefault(handle, {})[op.name] = None
+        for index, tensor in enumerate(op.outputs):
+            base = viewed(op, index)
+            if base is not None:
+                handles[tensor.name] = handles.get(op.inputs[base].name, frozenset())
+        read = {t.op.name for t in op.inputs}
+        for name in [n for n in own if n == op.name or n in read]:
+            del own[name]
+    return {name: tuple(names) for name, names in waits.items() if names}
+
+
+def _fits(inputs: Sequence[Tensor], outputs: Sequence[Tensor], candidate: InPlace) -> bool:
+    """Whether the kernel can write that output over that input, as far as types say."""
+    source, result = inputs[candidate.input], outputs[candidate.output]
+    once = sum(t.storage is source.storage for t in inputs) == 1
+    same = source.dtype == result.dtype and math.prod(source.shape) == math.prod(result.shape)
+    return once and same and source.nbytes > 0 and result.alias is None
+
+
+def _require_known(order: Sequence[TfOperation]) -> None:
+    unknown = [
+        f"`{tensor.name}` ({op.type})"
+        for op in order
+        for tensor in op.outputs
+        if not tensor.shape.is_fully_defined()
+        and element_type(tensor.dtype) != "opaque"
+        and not (op.type == "Placeholder")
+    ]
+    given = [
+        f"`{op.name}`"
+        for op in order
+        if op.type == "Placeholder"
+        and element_type(op.outputs[0].dtype) != "opaque"
+        and not op.outputs[0].shape.is_fully_defined()
+    ]
+    if given:
+        raise ModelError(
+            f"the shape of input {', '.join(given[:_LISTED])} is not fully known: trace with "
+            f"example inputs, or with a TensorSpec whose batch size is a number"
+        )
+    if unknown:
+        more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+        raise ModelError(
+            f"the shapes of {len(unknown)} values are unknown: {', '.join(unknown[:_LISTED])}"
+            f"{more}; sizes that depend on data cannot be planned (use a fixed size, or leave "
+            f"that part out of the function)"
+        )
