@@ -2,6 +2,7 @@
 
     tensor names    op:0, op:1, ...      as TensorFlow has them
                     op:0@state           the bytes of the variable behind a resource handle
+                    op:0@winners         what oneDNN's max pooling keeps for its gradient
                     ^op                  a token without bytes: op has run (control dependencies)
 
 Constants are tensors without a producer. A variable's value is a view of its bytes: reading copies
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from lowtide.errors import ModelError
 from lowtide.frontends.tensorflow.dtypes import element_type
 from lowtide.frontends.tensorflow.flops import op_flops
-from lowtide.frontends.tensorflow.kernels import forwarded, op_traits, viewed
+from lowtide.frontends.tensorflow.kernels import forwarded, op_traits, pooling_workspace, viewed
 from lowtide.frontends.tensorflow.trace import execution_order
 from lowtide.ir import Alias, Graph, InPlace, Role, Tensor, verify
 from lowtide.tensorflow_types import load_tensorflow
@@ -54,12 +55,18 @@ class _Importer:
         self.graph = Graph(function.graph.name)
         self.made: dict[str, Tensor] = {}
         self.tokens: dict[str, Tensor] = {}
-        self.read_by: dict[str, list[str]] = {}  # variable handle -> ops that read its value
+        self.winners: dict[str, int] = {}  # pooled tensor -> bytes of its oneDNN workspace
+        self.reads_winners: dict[str, str] = {}  # gradient -> the pooled tensor
 
     def run(self, order: Sequence[TfOperation]) -> Graph:
         """The graph."""
         self._define_inputs()
         waits = _waits(order)
+        for op in order:
+            found = pooling_workspace(op)
+            if found is not None:
+                self.winners[found[0]] = found[1]
+                self.reads_winners[op.name] = found[0]
         followed = {name for names in waits.values() for name in names}
         for op in order:
             if op.type == "Const":
@@ -113,6 +120,15 @@ class _Importer:
             alias = None if base is None else Alias(base, 0)
             outputs.append(self._define(tensor, Role.ACTIVATION, alias))
         candidates = tuple(c for c in forwarded(op) if _fits(inputs, outputs, c))
+        for tensor in op.outputs:
+            if tensor.name in self.winners:
+                outputs.append(
+                    self.graph.add_tensor(
+                        _winners(tensor.name), "uint8", (self.winners[tensor.name],)
+                    )
+                )
+        if op.name in self.reads_winners:
+            inputs.append(self.graph.tensor(_winners(self.reads_winners[op.name])))
         if followed:
             self.tokens[op.name] = self.graph.add_tensor(f"^{op.name}", "opaque", ())
             outputs.append(self.tokens[op.name])
@@ -140,6 +156,10 @@ class _Importer:
 
 def _state(handle: TfTensor) -> str:
     return f"{handle.name}@state"
+
+
+def _winners(pooled: str) -> str:
+    return f"{pooled}@winners"
 
 
 def _waits(order: Sequence[TfOperation]) -> dict[str, tuple[str, ...]]:

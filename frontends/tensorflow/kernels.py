@@ -6,14 +6,34 @@ input, `CopyFrom`), checked against the allocator's log in tests.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Protocol, cast
 
 from lowtide.ir import InPlace, Traits
+from lowtide.tensorflow_types import load_tensorflow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from lowtide.tensorflow_types import TfOperation
 
-__all__ = ["forwarded", "op_traits", "viewed"]
+__all__ = ["forwarded", "op_traits", "pooling_workspace", "viewed"]
+
+
+class _Ints(Protocol):
+    @property
+    def i(self) -> Sequence[int]: ...
+
+
+class _Value(Protocol):
+    @property
+    def list(self) -> _Ints: ...
+
+
+class _Node(Protocol):
+    @property
+    def attr(self) -> Mapping[str, _Value]: ...
+
 
 # Operators whose every output i is input i, or output 0 input 0, with the same bytes.
 _VIEWS = frozenset(
@@ -86,9 +106,32 @@ def forwarded(op: TfOperation) -> tuple[InPlace, ...]:
         return tuple(InPlace(0, index) for index in range(len(op.inputs)))
     if op.type in _CROSS_ENTROPY:
         return (InPlace(1, 0),)
-    if op.type == "Select":
+    if op.type in ("Select", "SelectV2"):
         return (InPlace(0, 1), InPlace(0, 2))
     return ()
+
+
+def pooling_workspace(op: TfOperation) -> tuple[str, int] | None:
+    """The pooling op whose winners oneDNN hands to its gradient `op`, and their bytes; else None.
+
+    oneDNN's graph pass gives such a pair an edge of its own: where each maximum was, as a byte per
+    result (four where the window has more than 255 places).
+    """
+    if op.type not in ("MaxPoolGrad", "MaxPool3DGrad") or not _onednn():
+        return None
+    pooled = op.inputs[1]
+    forward = pooled.op
+    same = forward.type == op.type.removesuffix("Grad") and forward.inputs[0] is op.inputs[0]
+    if not same or pooled.dtype.name not in ("float32", "bfloat16", "float16"):
+        return None
+    node = cast("_Node", forward.node_def)
+    window = math.prod(node.attr["ksize"].list.i)
+    return pooled.name, math.prod(pooled.shape.as_list()) * (1 if window <= 255 else 4)
+
+
+def _onednn() -> bool:
+    port = load_tensorflow("tensorflow.python.util._pywrap_util_port")
+    return bool(port.IsMklEnabled())
 
 
 def op_traits(op: TfOperation, *, view: bool) -> Traits:
