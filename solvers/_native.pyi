@@ -241,3 +241,75 @@ def solve_allocation(
     progress: object | None,
 ) -> AllocationOutcome:
     """Solve until the height is the bound or `enough` (-1: none), or until stopped."""
+
+class Remat:
+    """A rematerialization problem, ready to be searched."""
+
+    def __init__(
+        self,
+        *,
+        num_nodes: int,
+        sizes: Sequence[int],
+        producers: Sequence[int],
+        consumers: Sequence[Sequence[int]],
+        outputs: Sequence[bool],
+        workspace: Sequence[int],
+        costs: Sequence[float],
+        pinned: Sequence[bool],
+        order: Sequence[int],
+        in_place: Sequence[tuple[int, int, int]],
+        budget: int,
+    ) -> None: ...
+
+class RematSequence:
+    """A sequence of runs under moves."""
+
+    def __init__(self, problem: Remat, nodes: Sequence[int]) -> None:
+        """ValueError if the sequence is not valid."""
+
+    @property
+    def nodes(self) -> list[int]: ...
+    @property
+    def first_runs(self) -> list[int]: ...
+    def figures(self) -> tuple[float, int, int, list[int]]:
+        """Cost, sum of overflow, greatest overflow, and the bytes of every run."""
+
+    def evaluate(self, edits: Sequence[tuple[int, int]]) -> tuple[bool, float, int, int]:
+        """Whether a move is valid; its cost, sum of overflow and greatest overflow.
+
+        Edits descend: (position, -1) deletes, (boundary, node) inserts.
+        """
+
+    def make(self, edits: Sequence[tuple[int, int]]) -> None:
+        """Make a move; ValueError if it is not valid."""
+
+class RematOutcome:
+    """What a search found."""
+
+    @property
+    def sequence(self) -> list[int]: ...
+    @property
+    def cost(self) -> float: ...
+    @property
+    def moves(self) -> int: ...
+    @property
+    def work(self) -> int: ...
+    @property
+    def clock(self) -> bool: ...
+
+def search_remat(
+    problem: Remat,
+    starts: Sequence[Sequence[int]],
+    *,
+    fixed_order: bool,
+    seed: int,
+    target: float,
+    threads: int,
+    time_limit_s: float,
+    work_limit: int,
+    progress: object | None,
+) -> RematOutcome:
+    """Anneal from the starts until `target` is reached or a limit strikes.
+
+    `progress` is called with the best cost so far, -1 for none; True from it stops.
+    """

@@ -5,7 +5,8 @@ A package adds one through the entry-point group `lowtide.solvers`:
     [project.entry-points."lowtide.solvers"]
     annealing = "my_package:schedule"        # called as a `Scheduler`
 
-Names that begin with `allocate.` are allocators (lowtide.solvers.allocation.registry).
+Names that begin with `allocate.` are allocators (lowtide.solvers.allocation.registry), with
+`remat.` rematerialization solvers (lowtide.solvers.remat.registry).
 It is loaded when it is asked for, so a broken one harms nobody else. Built-in names come first.
 """
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ENTRY_POINTS", "Scheduler", "available", "get_scheduler"]
 
 ENTRY_POINTS = "lowtide.solvers"
+_OTHERS = ("allocate.", "remat.")  # what other registries own
 
 
 class Scheduler(Protocol):
@@ -58,7 +60,7 @@ def available() -> tuple[str, ...]:
     others = {
         point.name
         for point in entry_points(group=ENTRY_POINTS)
-        if not point.name.startswith("allocate.")
+        if not point.name.startswith(_OTHERS)
     } - set(built_in)
     return (*built_in, *sorted(others))
 
@@ -74,7 +76,7 @@ def get_scheduler(name: str) -> Scheduler:
     if name in ORDERS:
         return _from_order(name)
     for point in entry_points(group=ENTRY_POINTS):
-        if point.name == name and not name.startswith("allocate."):
+        if point.name == name and not name.startswith(_OTHERS):
             try:
                 loaded: object = point.load()
             except Exception as error:

@@ -5,4 +5,5 @@ NB_MODULE(_native, m) {
   lowtide::bindings::add_schedule(m);
   lowtide::bindings::add_certificate(m);
   lowtide::bindings::add_allocation(m);
+  lowtide::bindings::add_remat(m);
 }

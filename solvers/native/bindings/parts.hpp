@@ -8,5 +8,6 @@ namespace lowtide::bindings {
 void add_schedule(nanobind::module_& m);
 void add_certificate(nanobind::module_& m);
 void add_allocation(nanobind::module_& m);
+void add_remat(nanobind::module_& m);
 
 }  // namespace lowtide::bindings

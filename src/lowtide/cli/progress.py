@@ -33,6 +33,13 @@ class Progress:
             best = "-" if incumbent is None else format_bytes(incumbent)
             self._write(f"{self._stage}: best {best}, lower bound {format_bytes(bound)}")
 
+    def costs(self, incumbent: float | None, bound: float, base: float) -> None:
+        """Say how far a rematerialization solver has come, in percent over `base`."""
+        if self._write is not None and base:
+            best = "-" if incumbent is None else f"{100 * (incumbent / base - 1):.3f} %"
+            least = f"{100 * (bound / base - 1):.3f} %"
+            self._write(f"{self._stage}: best overhead {best}, lower bound {least}")
+
 
 @contextmanager
 def show() -> Generator[Progress]:

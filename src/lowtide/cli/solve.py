@@ -1,10 +1,11 @@
-"""Commands on instance files: solve schedule, solve allocate, check."""
+"""Commands on instance files: solve schedule, solve allocate, solve remat, check."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,14 +22,21 @@ if TYPE_CHECKING:
     from lowtide.solvers.schedule.problem import ScheduleProblem
     from lowtide.solvers.schedule.solution import ScheduleSolution
 
-__all__ = ["allocate", "check", "schedule"]
+__all__ = ["Order", "allocate", "check", "remat", "schedule"]
 
 TimeLimit = Annotated[str, typer.Option(help="30s, 500ms, 2m.", metavar="DURATION")]
 Seed = Annotated[int, typer.Option(help="For everything random.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print the solution as JSON.")]
 
-# Exit codes: no layout exists, or none was found that is within the capacity.
+# Exit codes: nothing is within the capacity or budget (proven), or nothing was found that is.
 _INFEASIBLE, _NOT_MET = 3, 4
+
+
+class Order(StrEnum):
+    """Which sequences `solve remat` may return."""
+
+    FREE = "free"
+    FIXED = "fixed"
 
 
 def schedule(
@@ -290,4 +298,88 @@ def _exit_for_capacity(solution: AllocationSolution, capacity: int | None) -> No
     if solution.status is Status.INFEASIBLE:
         raise typer.Exit(_INFEASIBLE)
     if solution.height is None or (capacity is not None and solution.height > capacity):
+        raise typer.Exit(_NOT_MET)
+
+
+def remat(
+    path: Annotated[Path, typer.Argument(help="An instance as JSON.", metavar="FILE.json")],
+    budget: Annotated[
+        str | None, typer.Option(help="The most the peak may be.", metavar="SIZE")
+    ] = None,
+    budget_ratio: Annotated[
+        str | None,
+        typer.Option(help="The same, as a part of the input order's peak: 0.7.", metavar="R"),
+    ] = None,
+    order: Annotated[
+        Order, typer.Option(help="Any order, or the input order with repeats in its stages.")
+    ] = Order.FREE,
+    solver: Annotated[str, typer.Option(help="search, or another package's.")] = "search",
+    time_limit: TimeLimit = "30s",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find the cheapest sequence of runs, repeats among them, whose peak is within a budget."""
+    from lowtide.solvers.remat.check import check as check_remat
+    from lowtide.solvers.remat.instance import read_instance as read_remat
+    from lowtide.solvers.remat.problem import OrderScope
+    from lowtide.solvers.remat.registry import get_solver
+
+    if (budget is None) == (budget_ratio is None):
+        raise InputError("give one of --budget SIZE and --budget-ratio R")
+    run = get_solver(solver)
+    limit_s = parse_seconds(time_limit)
+    problem = read_remat(path)
+    if budget is not None:
+        problem = problem.with_budget(parse_bytes(budget))
+    elif budget_ratio is not None:
+        problem = problem.with_budget_ratio(budget_ratio)
+    with show() as progress:
+        progress.stage("rematerialize")
+        solution = run(
+            problem,
+            scope=OrderScope.FREE if order is Order.FREE else OrderScope.FIXED,
+            time_limit_s=limit_s,
+            seed=seed,
+            progress=lambda cost, bound: progress.costs(cost, bound, problem.base_cost),
+        )
+    check_remat(problem, solution)
+    bound = solution.bound
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "status": solution.status,
+                    "budget_bytes": problem.budget_bytes,
+                    "base_cost": solution.base_cost,
+                    "cost": solution.cost,
+                    "overhead_percent": solution.overhead_percent,
+                    "overhead_lower_bound_percent": solution.overhead_bound_percent,
+                    "bound_scope": None if bound is None else bound.scope,
+                    "bound_method": None if bound is None else bound.method,
+                    "peak_bytes": solution.peak_bytes,
+                    "peak_lower_bound_bytes": solution.peak_bound_bytes,
+                    "sequence": solution.sequence,
+                    "solver": solution.solver,
+                    "seconds": solution.seconds,
+                    "cpu_seconds": solution.cpu_seconds,
+                }
+            )
+        )
+    else:
+        print(f"status       {solution.status}: {solution.status.message}")
+        print(f"budget       {problem.budget_bytes:,} bytes")
+        if solution.sequence is None:
+            print("no sequence")
+        else:
+            repeats = len(solution.sequence) - problem.num_nodes
+            print(f"peak         {solution.peak_bytes:,} bytes")
+            print(f"overhead     {solution.overhead_percent:.4f} % ({repeats} repeats)")
+        if bound is not None:
+            scope = bound.scope.replace("_", " ")
+            print(f"lower bound  {solution.overhead_bound_percent:.4f} % ({scope}, {bound.method})")
+        print(f"peak bound   {solution.peak_bound_bytes:,} bytes ({solution.peak_bound_method})")
+        print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
+    if solution.status is Status.INFEASIBLE:
+        raise typer.Exit(_INFEASIBLE)
+    if solution.sequence is None:
         raise typer.Exit(_NOT_MET)

@@ -1,0 +1,109 @@
+"""Rematerialization solvers by name: `search`, and those of other packages.
+
+A package adds one through the entry-point group `lowtide.solvers`, under a name that begins with
+`remat.`:
+
+    [project.entry-points."lowtide.solvers"]
+    "remat.annealing" = "my_package:solve"        # called as a `RematSolver`
+
+It is loaded when `get_solver("annealing")` asks for it, so a broken one harms nobody else, and what
+it returns is checked. Built-in names come first.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Protocol, cast
+
+from lowtide.errors import InputError
+from lowtide.solvers.remat.check import check
+from lowtide.solvers.remat.problem import OrderScope
+from lowtide.solvers.remat.search import search
+from lowtide.solvers.remat.solution import RematSolution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lowtide.solvers.remat.problem import Cost, RematProblem
+
+__all__ = ["ENTRY_POINTS", "PREFIX", "RematSolver", "available", "get_solver"]
+
+ENTRY_POINTS = "lowtide.solvers"
+PREFIX = "remat."
+
+
+class RematSolver(Protocol):
+    """What every solver is called as; see `lowtide.solvers.remat.search.search`."""
+
+    def __call__(
+        self,
+        problem: RematProblem,
+        *,
+        scope: OrderScope = ...,
+        time_limit_s: float | None = ...,
+        seed: int = ...,
+        progress: Callable[[Cost | None, Cost], None] | None = ...,
+    ) -> RematSolution:
+        """A solution that `check` accepts; `progress` hears the best cost and the bound."""
+        ...
+
+
+_SOLVERS: dict[str, RematSolver] = {"search": search}
+
+
+def available() -> tuple[str, ...]:
+    """The names that `get_solver` knows, built-in ones first; loads nothing."""
+    others = {
+        point.name.removeprefix(PREFIX)
+        for point in entry_points(group=ENTRY_POINTS)
+        if point.name.startswith(PREFIX)
+    } - set(_SOLVERS)
+    return (*_SOLVERS, *sorted(others))
+
+
+def get_solver(name: str) -> RematSolver:
+    """The solver of that name.
+
+    Raises:
+        InputError: there is none, or another package's cannot be loaded.
+    """
+    if name in _SOLVERS:
+        return _SOLVERS[name]
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name == PREFIX + name:
+            try:
+                loaded: object = point.load()
+            except Exception as error:
+                raise InputError(
+                    f"the solver `{name}` ({point.value}) cannot be loaded: "
+                    f"{type(error).__name__}: {error}; repair or remove the package"
+                ) from error
+            if not callable(loaded):
+                raise InputError(f"the solver `{name}` ({point.value}) is not callable")
+            return _checked(name, cast("RematSolver", loaded))
+    raise InputError(f"there is no remat solver `{name}`; there are: {', '.join(available())}")
+
+
+def _checked(name: str, solver: RematSolver) -> RematSolver:
+    """Another package's solver, whose solutions are checked before they are believed."""
+
+    def run(
+        problem: RematProblem,
+        *,
+        scope: OrderScope = OrderScope.FREE,
+        time_limit_s: float | None = None,
+        seed: int = 0,
+        progress: Callable[[Cost | None, Cost], None] | None = None,
+    ) -> RematSolution:
+        answer = solver(
+            problem, scope=scope, time_limit_s=time_limit_s, seed=seed, progress=progress
+        )
+        solution = cast("object", answer)  # whatever its annotations promise
+        if not isinstance(solution, RematSolution):
+            raise InputError(
+                f"the solver `{name}` returned {type(solution).__name__}, not a RematSolution"
+            )
+        check(problem, solution)
+        return solution
+
+    return run
