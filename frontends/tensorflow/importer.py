@@ -205,7 +205,7 @@ def _require_known(order: Sequence[TfOperation]) -> None:
         for tensor in op.outputs
         if not tensor.shape.is_fully_defined()
         and element_type(tensor.dtype) != "opaque"
-        and not (op.type == "Placeholder")
+        and op.type != "Placeholder"
     ]
     given = [
         f"`{op.name}`"

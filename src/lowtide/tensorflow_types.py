@@ -22,16 +22,16 @@ class TfDtype(Protocol):
     """`tf.DType`."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str: ...
     @property
-    def base_dtype(self) -> TfDtype: ...  # noqa: D102
+    def base_dtype(self) -> TfDtype: ...
 
 
 class TfShape(Protocol):
     """`tf.TensorShape`."""
 
-    def is_fully_defined(self) -> bool: ...  # noqa: D102
-    def as_list(self) -> list[int]: ...  # noqa: D102
+    def is_fully_defined(self) -> bool: ...
+    def as_list(self) -> list[int]: ...
 
 
 class TfTensor(Protocol):
@@ -51,7 +51,7 @@ class TfOpDef(Protocol):
     """The registered definition of an operator."""
 
     @property
-    def is_stateful(self) -> bool: ...  # noqa: D102
+    def is_stateful(self) -> bool: ...
 
 
 class TfOperation(Protocol):
