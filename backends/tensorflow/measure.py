@@ -88,7 +88,7 @@ def measure_function(
         request = export_function(function, Path(folder), arguments)
         request["as_is"] = as_is
         reply = child.run(
-            "lowtide.backends.tensorflow.measure:_log_child", request, timeout_s=_TIMEOUT_S
+            "lowtide.backends.tensorflow.measure:log_child", request, timeout_s=_TIMEOUT_S
         )
     events = [Allocation(str(op), int(n)) for op, n in cast("list[tuple[str, int]]", reply["log"])]
     return Measurement(
@@ -107,7 +107,7 @@ def measure_seconds(
         request = export_function(function, Path(folder), arguments)
         request["calls"] = calls
         reply = child.run(
-            "lowtide.backends.tensorflow.measure:_time_child", request, timeout_s=_TIMEOUT_S
+            "lowtide.backends.tensorflow.measure:time_child", request, timeout_s=_TIMEOUT_S
         )
     return float(cast("float", reply["seconds"]))
 
@@ -143,7 +143,7 @@ def _config(as_is: bool) -> bytes:
     return cast("bytes", rewriting_off().SerializeToString(deterministic=True)) if as_is else b""
 
 
-def _log_child(request: dict[str, object]) -> dict[str, object]:
+def log_child(request: dict[str, object]) -> dict[str, object]:
     """The child's side of `measure_function`."""
     os.environ.update(TF_CPP_VMODULE="log_memory=2", TF_CPP_MIN_LOG_LEVEL="0")
     os.environ.update(TF_CPP_MAX_VLOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
@@ -171,7 +171,7 @@ def _log_child(request: dict[str, object]) -> dict[str, object]:
     }
 
 
-def _time_child(request: dict[str, object]) -> dict[str, object]:
+def time_child(request: dict[str, object]) -> dict[str, object]:
     """The child's side of `measure_seconds`."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     call = import_call(request, _config(True))

@@ -127,18 +127,19 @@ def import_call(description: dict[str, object], config: bytes) -> Call:
             context.add_function_def(definition)
     generator = np.random.default_rng(0)
     inputs: list[Any] = []
-    with np.load(folder / "values.npz") as saved:
-        specs = cast("list[dict[str, Any]]", description["inputs"])
-        for index, spec in enumerate(specs):
-            dtype = tensorflow.as_dtype(spec["dtype"])
-            if str(index) in saved:
-                array = saved[str(index)]
-            elif dtype.is_floating:
-                # Positive and small: roots and logarithms are defined, nothing overflows.
-                array = generator.uniform(0.01, 0.1, spec["shape"]).astype(np.float32)
-            else:
-                array = np.zeros(spec["shape"], np.int32)
-            value = tensorflow.cast(tensorflow.constant(array), dtype)
-            inputs.append(tensorflow.Variable(value) if spec["kind"] == "variable" else value)
+    with np.load(folder / "values.npz") as archive:
+        saved = cast("dict[str, Any]", {name: archive[name] for name in archive.files})
+    specs = cast("list[dict[str, Any]]", description["inputs"])
+    for index, spec in enumerate(specs):
+        dtype = tensorflow.as_dtype(spec["dtype"])
+        if str(index) in saved:
+            value = tensorflow.constant(saved[str(index)])
+        elif dtype.is_floating:
+            # Positive and small: roots and logarithms are defined, nothing overflows.
+            value = tensorflow.constant(generator.uniform(0.01, 0.1, spec["shape"]), "float32")
+        else:
+            value = tensorflow.zeros(spec["shape"], "int32")
+        value = tensorflow.cast(value, dtype)
+        inputs.append(tensorflow.Variable(value) if spec["kind"] == "variable" else value)
     signature = library.function[0].signature
     return Call(signature.name, inputs, len(signature.output_arg), config)

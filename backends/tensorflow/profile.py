@@ -93,7 +93,8 @@ def _can_run(operation: TfOperation) -> bool:
 
 def _no_scratch(operation: TfOperation) -> bool:
     """Kernels with state that are known to take no scratch memory."""
-    return operation.type == "NoOp" or "Assign" in operation.type or "Apply" in operation.type
+    words = ("NoOp", "Assign", "Apply", "Random", "Read", "Gather", "Scatter")
+    return any(word in operation.type for word in words)
 
 
 def _constant(tensor: Any) -> Any:
@@ -126,7 +127,8 @@ def _machine() -> str:
     tensorflow = load_tensorflow()
     threads = tensorflow.config.threading.get_intra_op_parallelism_threads()
     onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "")
-    return f"{_VERSION}|{tensorflow.__version__}|{platform.machine()}|{os.cpu_count()}|{threads}|{onednn}"
+    parts = (_VERSION, tensorflow.__version__, platform.machine(), os.cpu_count(), threads, onednn)
+    return "|".join(map(str, parts))
 
 
 _Costs = dict[str, tuple[float | None, int | None]]
@@ -185,7 +187,7 @@ def _run(operations: Mapping[str, TfOperation]) -> _Costs:
         path = Path(folder, "ops.pb")
         path.write_bytes(graph.as_graph_def().SerializeToString())
         reply = child.run(
-            "lowtide.backends.tensorflow.profile:_profile_child",
+            "lowtide.backends.tensorflow.profile:profile_child",
             {"graph": str(path), "ops": feeds, "threads": _threads()},
             timeout_s=_TIMEOUT_S,
         )
@@ -205,7 +207,7 @@ def _nbytes(tensor: Any) -> int:
     return int(np.prod(tensor.shape.as_list(), dtype=np.int64)) * int(tensor.dtype.size)
 
 
-def _profile_child(request: dict[str, object]) -> dict[str, object]:
+def profile_child(request: dict[str, object]) -> dict[str, object]:
     """The child's side: seconds and workspace of every op, null where it could not be run."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     tensorflow = load_tensorflow()
@@ -255,7 +257,7 @@ def _measured(
 
 def _made_up(graph: Any, name: str, generator: np.random.Generator) -> Any:
     tensor = graph.get_tensor_by_name(name)
-    shape = tensor.shape.as_list()
+    shape = cast("tuple[int, ...]", tuple(tensor.shape.as_list()))
     if tensor.dtype.is_floating:
         return generator.uniform(0.01, 0.1, shape).astype(tensor.dtype.as_numpy_dtype)
     return np.zeros(shape, tensor.dtype.as_numpy_dtype)

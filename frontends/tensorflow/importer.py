@@ -2,6 +2,8 @@
 
     tensor names    op:0, op:1, ...      as TensorFlow has them
                     op:0@state           the bytes of the variable behind a resource handle
+                    op:0@old2            those that its third assignment replaces, still read after
+                    op:0@own             those that it gets in place of a constant's
                     op:0@winners         what oneDNN's max pooling keeps for its gradient
                     ^op                  a token without bytes: op has run (control dependencies)
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["import_function"]
 
+_Version = tuple[str, int]  # a variable's handle, and how often it was assigned before
 _LISTED = 4
 _SOURCES = frozenset({"Const", "Placeholder"})
 
@@ -56,12 +59,14 @@ class _Importer:
         self.made: dict[str, Tensor] = {}
         self.tokens: dict[str, Tensor] = {}
         self.winners: dict[str, int] = {}  # pooled tensor -> bytes of its oneDNN workspace
+        self.kept: list[str] = []  # bytes that stay when the step ends
         self.reads_winners: dict[str, str] = {}  # gradient -> the pooled tensor
 
     def run(self, order: Sequence[TfOperation]) -> Graph:
         """The graph."""
         self._define_inputs()
-        waits = _waits(order)
+        known = _Order(order, self.function.graph.outputs)
+        waits = known.waits
         for op in order:
             found = pooling_workspace(op)
             if found is not None:
@@ -72,11 +77,14 @@ class _Importer:
             if op.type == "Const":
                 self._define(op.outputs[0], Role.CONSTANT, None)
             elif op.type != "Placeholder":
-                self._add(op, waits.get(op.name, ()), op.name in followed)
+                self._add(op, known, op.name in followed)
         for tensor in self.function.graph.outputs:
             if tensor.name not in self.made:
                 self._define(tensor, Role.CONSTANT, None)
             self.graph.add_output(self.made[tensor.name])
+        for extra in (*(_old(v) for v in known.kept), *self.kept):
+            if extra in self.graph:
+                self.graph.add_output(self.graph.tensor(extra))
         verify(self.graph)
         return self.graph
 
@@ -108,7 +116,7 @@ class _Importer:
         self.made[tensor.name] = found
         return found
 
-    def _add(self, op: TfOperation, waits: Sequence[str], followed: bool) -> None:
+    def _add(self, op: TfOperation, known: _Order, followed: bool) -> None:
         inputs = [self.made[t.name] for t in op.inputs]
         if op.type == "ReadVariableOp" and _state(op.inputs[0]) in self.graph:
             inputs.append(self.graph.tensor(_state(op.inputs[0])))
@@ -120,15 +128,16 @@ class _Importer:
             alias = None if base is None else Alias(base, 0)
             outputs.append(self._define(tensor, Role.ACTIVATION, alias))
         candidates = tuple(c for c in forwarded(op) if _fits(inputs, outputs, c))
-        for tensor in op.outputs:
-            if tensor.name in self.winners:
-                outputs.append(
-                    self.graph.add_tensor(
-                        _winners(tensor.name), "uint8", (self.winners[tensor.name],)
-                    )
-                )
+        outputs += [
+            self.graph.add_tensor(_winners(tensor.name), "uint8", (self.winners[tensor.name],))
+            for tensor in op.outputs
+            if tensor.name in self.winners
+        ]
         if op.name in self.reads_winners:
             inputs.append(self.graph.tensor(_winners(self.reads_winners[op.name])))
+        inputs += [self.graph.tensor(_old(v)) for v in known.late.get(op.name, ()) if self._has(v)]
+        inputs += [self.graph.tensor(_own(h)) for h in known.returned.get(op.name, ())]
+        outputs += self._replaced(op, known)
         if followed:
             self.tokens[op.name] = self.graph.add_tensor(f"^{op.name}", "opaque", ())
             outputs.append(self.tokens[op.name])
@@ -136,13 +145,36 @@ class _Importer:
             op.name,
             "tensorflow",
             op.type,
-            [*inputs, *(self.tokens[name] for name in waits)],
+            [*inputs, *(self.tokens[name] for name in known.waits.get(op.name, ()))],
             outputs,
             traits=op_traits(op, view=views),
             in_place=candidates,
-            flops=op_flops(self.function.graph, op),
+            flops=op_flops(op),
             source=op,
         )
+
+    def _has(self, version: _Version) -> bool:
+        return _old(version) in self.graph
+
+    def _replaced(self, op: TfOperation, known: _Order) -> list[Tensor]:
+        """Bytes that an update leaves beside the variable's: old ones that are read on, new ones."""
+        found: list[Tensor] = []
+        wanted = {v for versions in known.late.values() for v in versions} | set(known.kept)
+        for version, name in known.makes.items():
+            if name == op.name and version in wanted:
+                found += self._bytes_of(version[0], _old(version))
+        for handle in known.shared.get(op.name, ()):
+            found += self._bytes_of(handle, _own(handle))
+            if not any(handle in handles for handles in known.returned.values()):
+                self.kept.append(_own(handle))
+        return found
+
+    def _bytes_of(self, handle: str, name: str) -> list[Tensor]:
+        state = f"{handle}@state"
+        if state not in self.graph:
+            return []
+        variable = self.graph.tensor(state)
+        return [self.graph.add_tensor(name, variable.dtype, variable.shape)]
 
     def _base(self, op: TfOperation, inputs: Sequence[Tensor], output: int) -> Tensor | None:
         """The tensor whose bytes an output shows."""
@@ -158,36 +190,102 @@ def _state(handle: TfTensor) -> str:
     return f"{handle.name}@state"
 
 
+def _old(version: _Version) -> str:
+    return f"{version[0]}@old{version[1]}"
+
+
+def _own(handle: str) -> str:
+    return f"{handle}@own"
+
+
 def _winners(pooled: str) -> str:
     return f"{pooled}@winners"
 
 
-def _waits(order: Sequence[TfOperation]) -> dict[str, tuple[str, ...]]:
-    """For every op, the ops that it must follow although it reads nothing of them."""
-    running = {op.name for op in order if op.type not in _SOURCES}
-    waits: dict[str, dict[str, None]] = {}
-    handles: dict[str, frozenset[str]] = {}  # value -> the variables whose bytes it shows
-    readers: dict[str, dict[str, None]] = {}
-    for op in order:
-        own = waits.setdefault(op.name, {})
-        own.update((c.name, None) for c in op.control_inputs if c.name in running)
-        if op.type == "ReadVariableOp":
-            handles[op.outputs[0].name] = frozenset({op.inputs[0].name})
-            continue
-        if op.op_def.is_stateful:
-            for tensor in op.inputs:  # an assignment, as far as one can tell
-                own.update(readers.pop(tensor.name, {}))
-        for tensor in op.inputs:
-            for handle in handles.get(tensor.name, frozenset()):
-                readers.setdefault(handle, {})[op.name] = None
-        for index, tensor in enumerate(op.outputs):
-            base = viewed(op, index)
-            if base is not None:
-                handles[tensor.name] = handles.get(op.inputs[base].name, frozenset())
-        read = {t.op.name for t in op.inputs}
-        for name in [n for n in own if n == op.name or n in read]:
-            del own[name]
-    return {name: tuple(names) for name, names in waits.items() if names}
+class _Order:
+    """What must be known of variables and control dependencies before ops are added.
+
+    Attributes:
+        waits: for every op, those that it must follow although it reads nothing of them.
+        makes: (variable, version) -> the op that replaces that version.
+        late: op -> versions that it reads although they were replaced.
+        kept: versions that are handed out although they were replaced.
+        shared: update op -> variables that hold a constant's bytes, and get bytes of their own.
+        returned: assignment -> variables that take a constant's bytes again.
+    """
+
+    def __init__(self, order: Sequence[TfOperation], outputs: Sequence[TfTensor]) -> None:
+        self.waits: dict[str, tuple[str, ...]] = {}
+        self.makes: dict[_Version, str] = {}
+        self.late: dict[str, tuple[_Version, ...]] = {}
+        self.shared: dict[str, list[str]] = {}
+        self.returned: dict[str, list[str]] = {}
+        running = {op.name for op in order if op.type not in _SOURCES}
+        version: dict[str, int] = {}
+        shown: dict[str, _Version] = {}  # value -> the version whose bytes it shows
+        readers: dict[_Version, dict[str, None]] = {}
+        for op in order:
+            own = {c.name: None for c in op.control_inputs if c.name in running}
+            if op.type == "ReadVariableOp":
+                handle = op.inputs[0].name
+                shown[op.outputs[0].name] = (handle, version.get(handle, 0))
+            elif _updates(op):
+                for tensor in op.inputs:
+                    if tensor.dtype.name != "resource":
+                        continue
+                    old = tensor.name, version.get(tensor.name, 0)
+                    own.update(readers.pop(old, {}))
+                    self.makes[old] = op.name
+                    version[tensor.name] = old[1] + 1
+            versions = dict.fromkeys(shown[t.name] for t in op.inputs if t.name in shown)
+            for found in versions:
+                readers.setdefault(found, {})[op.name] = None
+            late = tuple(v for v in versions if v[1] < version.get(v[0], 0))
+            late = tuple(v for v in late if self.makes[v] != op.name)
+            if late:
+                self.late[op.name] = late
+            for index, tensor in enumerate(op.outputs):
+                base = viewed(op, index) if op.type != "ReadVariableOp" else None
+                if base is not None and op.inputs[base].name in shown:
+                    shown[tensor.name] = shown[op.inputs[base].name]
+            read = {t.op.name for t in op.inputs}
+            names = tuple(n for n in own if n != op.name and n not in read)
+            if names:
+                self.waits[op.name] = names
+        out = dict.fromkeys(shown[t.name] for t in outputs if t.name in shown)
+        self.kept = tuple(v for v in out if v[1] < version.get(v[0], 0))
+        self._find_shared(order)
+
+    def _find_shared(self, order: Sequence[TfOperation]) -> None:
+        """A variable that is assigned a constant shares its bytes until it is updated in place."""
+        back = [o for o in order if o.type == "AssignVariableOp" and _is_constant(o.inputs[1])]
+        last = {op.inputs[0].name: op for op in back}
+        seen: set[str] = set()
+        for op in order:
+            if not _updates(op) or op.type == "AssignVariableOp":
+                continue
+            for tensor in op.inputs:
+                if tensor.name in last and tensor.name not in seen:
+                    seen.add(tensor.name)
+                    self.shared.setdefault(op.name, []).append(tensor.name)
+        where = {op.name: index for index, op in enumerate(order)}
+        for handle in seen:
+            update = next(n for n, found in self.shared.items() if handle in found)
+            if where[update] < where[last[handle].name]:
+                self.returned.setdefault(last[handle].name, []).append(handle)
+
+
+def _updates(op: TfOperation) -> bool:
+    """Whether an op replaces or changes the variables that it takes."""
+    reads = ("Gather", "Shape", "IsInitialized", "Read")
+    takes = any(t.dtype.name == "resource" for t in op.inputs)
+    return op.op_def.is_stateful and takes and not any(word in op.type for word in reads)
+
+
+def _is_constant(tensor: TfTensor) -> bool:
+    while (base := viewed(tensor.op, 0)) is not None and tensor.op.type != "ReadVariableOp":
+        tensor = tensor.op.inputs[base]
+    return tensor.op.type == "Const"
 
 
 def _fits(inputs: Sequence[Tensor], outputs: Sequence[Tensor], candidate: InPlace) -> bool:

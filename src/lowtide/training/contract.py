@@ -22,7 +22,7 @@ from lowtide.solvers.remat.problem import RematProblem
 from lowtide.solvers.schedule.problem import Buffer, InPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lowtide.ir import Graph, Op, Tensor
     from lowtide.solvers.remat.problem import Cost
@@ -97,7 +97,9 @@ class Contracted:
         return tuple(steps)
 
 
-def contract(graph: Graph, costs: dict[Op, Cost], budget_bytes: int, peak_bytes: int) -> Contracted:
+def contract(
+    graph: Graph, costs: Mapping[Op, Cost], budget_bytes: int, peak_bytes: int
+) -> Contracted:
     """The contracted problem of a graph, with its own order as the input order. O(ops + uses)."""
     light, light_bytes = _light(graph, peak_bytes)
     kept = tuple(op for op in graph.ops if not _attached(op, light))

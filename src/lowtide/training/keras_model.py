@@ -50,8 +50,8 @@ class TrainingSteps:
         data = tensorflow.nest.map_structure(tensor, data)
         flat = tensorflow.nest.flatten(data)
         shapes = [None if t is None else (t.dtype.name, tuple(t.shape)) for t in flat]
-        shape = tensorflow.nest.map_structure(lambda _: 0, data)
-        key = (repr(shape), *shapes)
+        form = tensorflow.nest.pack_sequence_as(data, [0] * len(flat))
+        key = (repr(form), *shapes)
         if key not in self._steps:
             self._steps[key] = self._planned(data)
         return self._steps[key](data)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
-from lowtide.ir import Accounting, simulate, unroll
+from lowtide.ir import Accounting, Role, simulate, unroll
 from lowtide.solvers.remat.check import peak_of
 from lowtide.solvers.remat.registry import get_solver
 from lowtide.solvers.status import Status
@@ -16,9 +16,11 @@ from lowtide.training.costs import costs_of
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
-    from lowtide.ir import Graph, Op
+    from collections.abc import Sequence
 
-__all__ = ["ACCOUNTING", "Found", "find_sequence"]
+    from lowtide.ir import Graph, Op, Tensor
+
+__all__ = ["ACCOUNTING", "Found", "find_sequence", "late_bytes"]
 
 # What a step allocates: its results stay, its arguments are the caller's.
 ACCOUNTING = Accounting(inputs_in_arena=False, outputs_live_to_end=True, alignment=1)
@@ -37,6 +39,33 @@ class Found:
     peak_bound_bytes: int
     cost_before_ns: int
     cost_after_ns: int
+
+
+def late_bytes(steps: Sequence[Op]) -> int:
+    """At most so many bytes more, where repeats read variables that were assigned meanwhile.
+
+    An op that an assignment waits for (by a token, `^op`) keeps the variable's old bytes alive when
+    it is repeated after it.
+    """
+    done: set[Op] = set()
+    states: dict[str, int] = {}
+    for op in steps:
+        if op in done:
+            for token in op.outputs:
+                if not token.name.startswith("^"):
+                    continue
+                for follower in token.consumers:
+                    if follower in done and follower.traits.pinned:
+                        states.update((t.name, t.nbytes) for t in _states(follower))
+        done.add(op)
+    return sum(states.values())
+
+
+def _states(op: Op) -> list[Tensor]:
+    """The variables that an op takes by their handles."""
+    handles = [t for t in op.operands if t.role is Role.CONSTANT and t.dtype == "opaque"]
+    views = [r.outputs[0] for t in handles for r in t.consumers if r.outputs and r.traits.view]
+    return [view.storage for view in views if view.storage.role is Role.STATE]
 
 
 def find_sequence(
@@ -84,7 +113,7 @@ def find_sequence(
                     proven = True
                 return None
             steps = contracted.expand(answer.sequence)
-            peak = simulate(unroll(graph, steps), ACCOUNTING).peak_bytes
+            peak = simulate(unroll(graph, steps), ACCOUNTING).peak_bytes + late_bytes(steps)
             if peak <= budget:
                 cost = sum(costs[op] for op in steps)
                 return Found(steps, before, peak, bound, once, cost)

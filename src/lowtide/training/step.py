@@ -15,7 +15,7 @@ from lowtide.tensorflow_types import TfFunction, load_tensorflow
 from lowtide.training.cache import cache_folder, plan_key, read_plan, write_plan
 from lowtide.training.costs import costs_of
 from lowtide.training.plan import TrainingPlan
-from lowtide.training.planner import ACCOUNTING, find_sequence
+from lowtide.training.planner import ACCOUNTING, find_sequence, late_bytes
 from lowtide.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _holds(graph: Graph, plan: TrainingPlan) -> bool:
     """Whether a plan from the disk is one of this graph, with the peak that it states."""
     try:
         steps = [graph.op(name) for name in plan.sequence]
-        peak = simulate(unroll(graph, steps), ACCOUNTING).peak_bytes
+        peak = simulate(unroll(graph, steps), ACCOUNTING).peak_bytes + late_bytes(steps)
     except (KeyError, PlanError):
         return False
     return peak == plan.peak_after_bytes
