@@ -18,6 +18,7 @@ def rewriting_off() -> Any:
     proto = load_tensorflow("tensorflow.core.protobuf.config_pb2")
     config = proto.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = -1  # no common subexpressions, no folding
     return config
 
 

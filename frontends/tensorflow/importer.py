@@ -7,11 +7,12 @@
                     op:0@winners         what oneDNN's max pooling keeps for its gradient
                     ^op                  a token without bytes: op has run (control dependencies)
 
-Constants are tensors without a producer. A variable's value is a view of its bytes: reading copies
-nothing, and what was read stays what it was, because TensorFlow assigns by replacing the bytes, or
-copies them first while somebody still holds the old ones. So whoever reads a value before the
-variable is assigned in the trace gets a token through which the assignment waits for it: then no
-copy is made, and old and new bytes are not alive together.
+Constants are tensors without a producer; what TensorFlow folds into constants has no bytes. A
+variable's value is a view of its bytes: reading copies nothing, and what was read stays what it
+was, because TensorFlow assigns by replacing the bytes, or copies them first while somebody still
+holds the old ones. So whoever reads a value before the variable is assigned in the trace gets a
+token through which the assignment waits for it: then no copy is made, and old and new bytes are not
+alive together.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from typing import TYPE_CHECKING
 from lowtide.errors import ModelError
 from lowtide.frontends.tensorflow.dtypes import element_type
 from lowtide.frontends.tensorflow.flops import op_flops
-from lowtide.frontends.tensorflow.kernels import forwarded, op_traits, pooling_workspace, viewed
+from lowtide.frontends.tensorflow.kernels import (
+    foldable,
+    forwarded,
+    op_traits,
+    pooling_workspace,
+    viewed,
+)
 from lowtide.frontends.tensorflow.trace import execution_order
 from lowtide.ir import Alias, Graph, InPlace, Role, Tensor, verify
 from lowtide.tensorflow_types import load_tensorflow
@@ -57,6 +64,7 @@ class _Importer:
         self.function = function
         self.graph = Graph(function.graph.name)
         self.made: dict[str, Tensor] = {}
+        self.constant: set[str] = set()
         self.tokens: dict[str, Tensor] = {}
         self.winners: dict[str, int] = {}  # pooled tensor -> bytes of its oneDNN workspace
         self.kept: list[str] = []  # bytes that stay when the step ends
@@ -65,7 +73,9 @@ class _Importer:
     def run(self, order: Sequence[TfOperation]) -> Graph:
         """The graph."""
         self._define_inputs()
-        known = _Order(order, self.function.graph.outputs)
+        constant = _constants(order)
+        self.constant = constant
+        known = _Order(order, constant, self.function.graph.outputs)
         waits = known.waits
         for op in order:
             found = pooling_workspace(op)
@@ -112,7 +122,10 @@ class _Importer:
     def _define(self, tensor: TfTensor, role: Role, alias: Alias | None) -> Tensor:
         dtype = element_type(tensor.dtype)
         shape = tensor.shape.as_list() if tensor.shape.is_fully_defined() else []
-        found = self.graph.add_tensor(tensor.name, dtype, shape, role=role, alias=alias)
+        folded = 0 if role is Role.ACTIVATION and tensor.name in self.constant else None
+        found = self.graph.add_tensor(
+            tensor.name, dtype, shape, role=role, alias=alias, nbytes=folded
+        )
         self.made[tensor.name] = found
         return found
 
@@ -121,12 +134,14 @@ class _Importer:
         if op.type == "ReadVariableOp" and _state(op.inputs[0]) in self.graph:
             inputs.append(self.graph.tensor(_state(op.inputs[0])))
         outputs: list[Tensor] = []
-        views = False
+        views, offset = False, 0
         for index, tensor in enumerate(op.outputs):
             base = self._base(op, inputs, index)
             views = views or base is not None
-            alias = None if base is None else Alias(base, 0)
+            alias = None if base is None else Alias(base, offset)
             outputs.append(self._define(tensor, Role.ACTIVATION, alias))
+            if op.type == "Split":
+                offset += outputs[-1].nbytes
         candidates = tuple(c for c in forwarded(op) if _fits(inputs, outputs, c))
         outputs += [
             self.graph.add_tensor(_winners(tensor.name), "uint8", (self.winners[tensor.name],))
@@ -157,7 +172,7 @@ class _Importer:
         return _old(version) in self.graph
 
     def _replaced(self, op: TfOperation, known: _Order) -> list[Tensor]:
-        """Bytes that an update leaves beside the variable's: old ones that are read on, new ones."""
+        """Bytes that an update leaves beside the variable's: old ones still read, or its own."""
         found: list[Tensor] = []
         wanted = {v for versions in known.late.values() for v in versions} | set(known.kept)
         for version, name in known.makes.items():
@@ -214,7 +229,10 @@ class _Order:
         returned: assignment -> variables that take a constant's bytes again.
     """
 
-    def __init__(self, order: Sequence[TfOperation], outputs: Sequence[TfTensor]) -> None:
+    def __init__(
+        self, order: Sequence[TfOperation], constant: set[str], outputs: Sequence[TfTensor]
+    ) -> None:
+        self.constant = constant
         self.waits: dict[str, tuple[str, ...]] = {}
         self.makes: dict[_Version, str] = {}
         self.late: dict[str, tuple[_Version, ...]] = {}
@@ -258,7 +276,9 @@ class _Order:
 
     def _find_shared(self, order: Sequence[TfOperation]) -> None:
         """A variable that is assigned a constant shares its bytes until it is updated in place."""
-        back = [o for o in order if o.type == "AssignVariableOp" and _is_constant(o.inputs[1])]
+        back = [
+            o for o in order if o.type == "AssignVariableOp" and o.inputs[1].name in self.constant
+        ]
         last = {op.inputs[0].name: op for op in back}
         seen: set[str] = set()
         for op in order:
@@ -282,10 +302,13 @@ def _updates(op: TfOperation) -> bool:
     return op.op_def.is_stateful and takes and not any(word in op.type for word in reads)
 
 
-def _is_constant(tensor: TfTensor) -> bool:
-    while (base := viewed(tensor.op, 0)) is not None and tensor.op.type != "ReadVariableOp":
-        tensor = tensor.op.inputs[base]
-    return tensor.op.type == "Const"
+def _constants(order: Sequence[TfOperation]) -> set[str]:
+    """Tensors whose values TensorFlow knows before the function runs."""
+    found: set[str] = set()
+    for op in order:
+        if op.type == "Const" or (foldable(op) and all(t.name in found for t in op.inputs)):
+            found.update(t.name for t in op.outputs)
+    return found
 
 
 def _fits(inputs: Sequence[Tensor], outputs: Sequence[Tensor], candidate: InPlace) -> bool:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol, cast
 
+from lowtide.frontends.tensorflow.dtypes import element_type
 from lowtide.ir import InPlace, Traits
+from lowtide.ir.dtype import nbytes
 from lowtide.tensorflow_types import load_tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lowtide.tensorflow_types import TfOperation
+    from lowtide.tensorflow_types import TfOperation, TfTensor
 
-__all__ = ["forwarded", "op_traits", "pooling_workspace", "viewed"]
+__all__ = ["foldable", "forwarded", "op_traits", "pooling_workspace", "viewed"]
 
 
 class _Ints(Protocol):
@@ -68,6 +70,7 @@ _EVERY = frozenset({"AddN", "AccumulateNV2"})
 _CROSS_ENTROPY = frozenset({"SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits"})
 
 _COMMUTES = frozenset({"Add", "AddV2", "AddN", "Mul", "Maximum", "Minimum", "Equal", "NotEqual"})
+_FOLDED_BYTES = 10 << 20  # `kMaxConstantSize` of constant_folding.cc
 _READS = frozenset({"ReadVariableOp", "VariableV2", "VarHandleOp"})
 # Without state, but with a body: opaque, run once.
 _BODIES = frozenset({"Case", "If", "PartitionedCall", "StatelessCase", "StatelessIf"})
@@ -85,12 +88,32 @@ def viewed(op: TfOperation, output: int) -> int | None:
     kept = {"AddN": 1, "ConcatV2": 2, "Concat": 2}.get(op.type)  # of one operand: handed through
     if kept == len(op.inputs):
         return 0 if op.type != "Concat" else 1
+    if op.type == "Split" and _leading(op):
+        return 1
     if op.type == "Cast" and op.inputs[0].dtype.base_dtype == op.outputs[0].dtype.base_dtype:
         return 0
     if op.type in _VIEWS_OF_EQUAL:
         same = op.inputs[0].shape.as_list() == op.outputs[0].shape.as_list()
         return 0 if same else None
     return None
+
+
+def _leading(op: TfOperation) -> bool:
+    """Whether a split is along the first dimension: then the parts are slices of the operand.
+
+    TensorFlow slices where every part is aligned; the parts' addresses are then the operand's plus
+    multiples of 64 bytes.
+    """
+    if op.inputs[0].op.type != "Const":
+        return False
+    tensor = load_tensorflow("tensorflow.python.framework.tensor_util")
+    axis = int(tensor.constant_value(op.inputs[0]))
+    sizes = [math.prod(t.shape.as_list()) * _width(t) for t in op.outputs]
+    return axis in (0, -len(op.inputs[1].shape.as_list())) and all(n % 64 == 0 for n in sizes)
+
+
+def _width(tensor: TfTensor) -> int:
+    return nbytes(element_type(tensor.dtype), (1,))
 
 
 def forwarded(op: TfOperation) -> tuple[InPlace, ...]:
@@ -109,6 +132,18 @@ def forwarded(op: TfOperation) -> tuple[InPlace, ...]:
     if op.type in ("Select", "SelectV2"):
         return (InPlace(0, 1), InPlace(0, 2))
     return ()
+
+
+def foldable(op: TfOperation) -> bool:
+    """Whether TensorFlow computes an op of constant operands once, when it prepares the function.
+
+    The results are constants then, for as long as the function lives. Larger ones are not folded.
+    """
+    if op.op_def.is_stateful or not op.inputs or op.type in _BODIES or op.type in _LOOPS:
+        return False
+    if not all(t.shape.is_fully_defined() for t in op.outputs):
+        return False
+    return all(math.prod(t.shape.as_list()) * _width(t) <= _FOLDED_BYTES for t in op.outputs)
 
 
 def pooling_workspace(op: TfOperation) -> tuple[str, int] | None:

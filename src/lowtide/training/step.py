@@ -119,11 +119,20 @@ def trace(fn: object, example_inputs: Sequence[object] | Mapping[str, object] | 
         if not getattr(traced, "input_signature", None):
             raise InputError("example_inputs are missing: tensors or TensorSpecs, one an argument")
         return cast("TfFunction", traced.get_concrete_function())
-    if isinstance(example_inputs, dict):
-        named = tensorflow.nest.map_structure(spec, example_inputs)
-        return cast("TfFunction", traced.get_concrete_function(**named))
-    given = tensorflow.nest.map_structure(spec, list(cast("Sequence[object]", example_inputs)))
-    return cast("TfFunction", traced.get_concrete_function(*given))
+
+    def concrete(function: Any) -> Any:
+        if isinstance(example_inputs, dict):
+            named = tensorflow.nest.map_structure(spec, example_inputs)
+            return function.get_concrete_function(**named)
+        given = tensorflow.nest.map_structure(spec, list(cast("Sequence[object]", example_inputs)))
+        return function.get_concrete_function(*given)
+
+    found = concrete(traced)
+    if not all(t.shape.is_fully_defined() for t in found.graph.inputs):
+        # An earlier, more general trace was found: make one of these very shapes.
+        options = {"autograph": getattr(traced, "_autograph", True)}
+        found = concrete(tensorflow.function(traced.python_function, **options))
+    return cast("TfFunction", found)
 
 
 _DISTRIBUTED = (
