@@ -145,7 +145,7 @@ def refuse_distribution(function: TfFunction) -> None:
     """Raise `InputError` if a function was traced for several replicas."""
     concrete: Any = function
     for variable in concrete.variables:
-        if hasattr(variable, "_distributed_container") or hasattr(variable, "values"):
+        if getattr(variable, "_distribute_strategy", None) is not None:
             raise InputError(f"variable `{variable.name}`: {_DISTRIBUTED}")
     if load_tensorflow().distribute.has_strategy():
         raise InputError(_DISTRIBUTED)
