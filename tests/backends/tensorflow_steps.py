@@ -1,12 +1,15 @@
 """Training steps for tests: each builds variables and a function, the same ones every time."""
 
+# TensorFlow and Keras have no stubs: their modules are loaded as values of any type.
+# pyright: reportUntypedFunctionDecorator=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-import keras
-import tensorflow as tf
-
+tf: Any = importlib.import_module("tensorflow")
+keras: Any = importlib.import_module("keras")
 layers: Any = keras.layers
 CLASSES = 10
 
