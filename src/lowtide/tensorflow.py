@@ -52,6 +52,7 @@ def rematerialize(
     solver: str = "search",
     seed: int = 0,
     cache: bool = True,
+    measure: bool = False,
 ) -> PlannedFunction:
     """A function that computes what `fn` does, within a budget of bytes.
 
@@ -67,6 +68,8 @@ def rematerialize(
         solver: a named solver of rematerialization.
         seed: of the search.
         cache: keep measured costs and plans under `XDG_CACHE_HOME`.
+        measure: run the result in another process, too, and plan again where it allocates more than
+            the budget: for functions with loops, whose inside is not modelled.
 
     Returns:
         A callable of that one signature; `plan` and `report()` say what it needs.
@@ -86,6 +89,7 @@ def rematerialize(
         solver=solver,
         seed=seed,
         cache=cache,
+        measure=measure,
     )
     return plan_function(trace(fn, example_inputs), settings)
 
@@ -101,6 +105,7 @@ def compile(
     solver: str = "search",
     seed: int = 0,
     cache: bool = True,
+    measure: bool = False,
     **compile_options: object,
 ) -> TrainingSteps:
     """Compile a Keras model so that each training step stays within a budget of bytes.
@@ -119,6 +124,7 @@ def compile(
         solver: as in `rematerialize`.
         seed: as in `rematerialize`.
         cache: as in `rematerialize`.
+        measure: as in `rematerialize`.
         compile_options: further arguments of `model.compile`, such as `metrics`.
 
     Returns:
@@ -140,6 +146,7 @@ def compile(
         solver=solver,
         seed=seed,
         cache=cache,
+        measure=measure,
     )
     return install(keras_model, settings)
 

@@ -71,6 +71,12 @@ def test_replaced_bytes_of_variables_are_counted(small: dict[str, Any], name: st
     assert found["measured"] == pytest.approx(found["peak"], rel=0.01)
 
 
+def test_a_measured_plan_of_a_loop_meets_the_budget(small: dict[str, Any]) -> None:
+    found = small["semantics"]["loop"]
+    assert found["again"]
+    assert 0 < found["measured"] <= found["budget"]
+
+
 @pytest.mark.parametrize("name", ["vgg", "resnet", "unet"])
 def test_networks_train_within_the_budget(large: dict[str, Any], name: str) -> None:
     found = large["networks"][name]

@@ -35,6 +35,7 @@ class TrainingPlan:
         inputs_bytes: the arguments of a call.
         scratch_unknown: how many ops' scratch memory is not modelled.
         measured_costs: whether costs come from this machine, or from a model.
+        measured_peak_bytes: what a call of the emitted function allocated, where it was measured.
     """
 
     sequence: tuple[str, ...]
@@ -50,6 +51,7 @@ class TrainingPlan:
     inputs_bytes: int
     scratch_unknown: int
     measured_costs: bool
+    measured_peak_bytes: int | None = None
 
     @property
     def overhead_percent(self) -> float:
@@ -73,6 +75,8 @@ class TrainingPlan:
             f"recomputation           {self.recomputed} of {len(self.sequence)} ops, "
             f"{self.overhead_percent:.2f} % more time predicted ({how} costs)",
         ]
+        if self.measured_peak_bytes is not None:
+            lines.append(f"measured                {format_bytes(self.measured_peak_bytes)}")
         if self.scratch_unknown:
             lines.append(
                 f"not modelled            scratch memory of {self.scratch_unknown} ops "

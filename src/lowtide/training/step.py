@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from lowtide.backends.tensorflow.call import grappler_off
+from lowtide.backends.tensorflow.measure import measure_function
 from lowtide.backends.tensorflow.profile import profile_ops
 from lowtide.backends.tensorflow.reemit import reemit
-from lowtide.errors import InputError, PlanError
+from lowtide.errors import BudgetNotMetError, InputError, PlanError
 from lowtide.frontends.tensorflow import import_function
 from lowtide.ir import Role, simulate, unroll
 from lowtide.tensorflow_types import TfFunction, load_tensorflow
@@ -16,7 +17,7 @@ from lowtide.training.cache import cache_folder, plan_key, read_plan, write_plan
 from lowtide.training.costs import costs_of
 from lowtide.training.plan import TrainingPlan
 from lowtide.training.planner import ACCOUNTING, find_sequence, late_bytes
-from lowtide.units import parse_bytes
+from lowtide.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from lowtide.ir import Graph
 
 __all__ = ["PlannedFunction", "Settings", "plan_function", "refuse_distribution", "trace"]
+
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Settings:
         solver: a named solver of rematerialization.
         seed: of the search.
         cache: keep measured costs and plans on disk.
+        measure: run the emitted function in another process, and plan again with less where it
+            allocates more than the budget (loops, whose inside is not modelled).
     """
 
     budget: int | float | str | None
@@ -47,6 +52,7 @@ class Settings:
     solver: str = "search"
     seed: int = 0
     cache: bool = True
+    measure: bool = False
 
 
 class PlannedFunction:
@@ -85,7 +91,25 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
     if settings.profile:
         profile_ops(graph, cache=cache_folder() / "tensorflow-ops.json" if settings.cache else None)
     plan = _plan(graph, function, settings)
-    return PlannedFunction(reemit(function, plan.sequence), plan)
+    emitted = reemit(function, plan.sequence)
+    if not settings.measure:
+        return PlannedFunction(emitted, plan)
+    budget = aim = plan.budget_bytes
+    for _ in range(_ATTEMPTS):
+        measured = measure_function(emitted).peak_bytes
+        if budget is None or aim is None or measured <= budget:
+            found = replace(plan, budget_bytes=budget, measured_peak_bytes=measured)
+            return PlannedFunction(emitted, found)
+        aim = min(aim, plan.peak_after_bytes) - (measured - budget)
+        if aim <= 0:
+            break
+        plan = _plan(graph, function, replace(settings, budget=aim))
+        emitted = reemit(function, plan.sequence)
+    raise BudgetNotMetError(
+        f"the step's budget is {format_bytes(budget)} ({budget} bytes), and what was planned "
+        f"for it allocates more when it runs (inside of loops and branches is not modelled): raise the "
+        f"budget, or reduce the batch"
+    )
 
 
 def trace(fn: object, example_inputs: Sequence[object] | Mapping[str, object] | None) -> TfFunction:
