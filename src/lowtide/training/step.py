@@ -107,8 +107,8 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
         emitted = reemit(function, plan.sequence)
     raise BudgetNotMetError(
         f"the step's budget is {format_bytes(budget)} ({budget} bytes), and what was planned "
-        f"for it allocates more when it runs (inside of loops and branches is not modelled): raise the "
-        f"budget, or reduce the batch"
+        f"for it allocates more when it runs (inside of loops and branches is not modelled): "
+        f"raise the budget, or reduce the batch"
     )
 
 
