@@ -100,12 +100,13 @@ def find_sequence(
 
     def within(budget: int, limit_s: float) -> Found | None:
         nonlocal bound, proven
-        aim = budget
+        contracted = contract(graph, costs, budget, before)
+        light = contracted.problem.constant_bytes
+        # The problem counts light bytes as if they were all there at the peak. At first without
+        # them, since the simulation decides; then with them, which is safe; then with less.
+        aim = budget + light
         for _ in range(_ATTEMPTS):
-            contracted = contract(graph, costs, aim, before)
-            # Light bytes are not all there at the peak: leave them out, the simulation decides.
-            light = contracted.problem.constant_bytes
-            problem = contracted.problem.with_budget(aim + light)
+            problem = contracted.problem.with_budget(aim)
             answer = solve(problem, time_limit_s=max(0.1, limit_s), seed=seed)
             bound = max(bound, answer.peak_bound_bytes - light)
             if answer.sequence is None:
@@ -117,7 +118,7 @@ def find_sequence(
             if peak <= budget:
                 cost = sum(costs[op] for op in steps)
                 return Found(steps, before, peak, bound, once, cost)
-            aim -= max(peak - budget, 1)
+            aim = min(budget, aim - max(peak - budget, 1))
             if aim <= 0:
                 return None
         return None
