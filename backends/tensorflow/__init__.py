@@ -1,4 +1,8 @@
-"""ONNX models to TensorFlow and TFLite, and TensorFlow functions in planned order."""
+"""ONNX models to TensorFlow and TFLite; TensorFlow functions that follow a plan, and their meter.
+
+Besides `convert`, modules are imported by name (`lowtide.backends.tensorflow.reemit`); TensorFlow is
+loaded only when it is used.
+"""
 
 from lowtide.backends.tensorflow.from_onnx import Conversion, convert
 

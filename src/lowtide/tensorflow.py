@@ -1,0 +1,177 @@
+"""Train larger TensorFlow and Keras models in the memory you have.
+
+    import lowtide.tensorflow
+    step = lowtide.tensorflow.rematerialize(train_step, budget="4GiB", example_inputs=(x, y))
+    print(step.plan.report())
+    loss = step(x, y)
+
+or, with Keras:
+
+    lowtide.tensorflow.compile(model, "adam", "mse", budget=0.6, metrics=["mae"])
+    model.fit(x, y)
+    print(model.lowtide.report())
+
+A budget is for what one step allocates: activations, gradients, scratch memory and results. The
+variables, the optimizer's slots and the arguments are there before and after, whatever is planned;
+they are reported apart. A part such as 0.6 is of the step's peak without recomputation.
+
+What is computed again is computed by the same kernels from the same operands: loss, gradients and
+variables are bit for bit those of the step that runs every op once. Stateful ops, random ones among
+them, run once. TensorFlow is imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lowtide.tensorflow_types import load_tensorflow
+from lowtide.training.keras_model import TrainingSteps, install
+from lowtide.training.plan import TrainingPlan
+from lowtide.training.step import PlannedFunction, Settings, plan_function, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "PlannedFunction",
+    "TrainingPlan",
+    "TrainingSteps",
+    "compile",
+    "measure_peak",
+    "rematerialize",
+]
+
+
+def rematerialize(
+    fn: object,
+    *,
+    budget: int | float | str | None,
+    example_inputs: Sequence[object] | Mapping[str, object] | None = None,
+    profile: bool = True,
+    time_limit_s: float = 30.0,
+    solver: str = "search",
+    seed: int = 0,
+    cache: bool = True,
+    measure: bool = False,
+) -> PlannedFunction:
+    """A function that computes what `fn` does, within a budget of bytes.
+
+    Args:
+        fn: a `tf.function`, a Python function of tensors, or a `ConcreteFunction`: a whole training
+            step (forward, loss, gradients, updates) or anything else of known shapes.
+        budget: bytes, a size such as `4GiB`, or a part (0 to 1) of the peak that the step has when
+            nothing is recomputed. None recomputes nothing: the baseline to compare with.
+        example_inputs: arrays, tensors or `tf.TensorSpec`s, one an argument; or a mapping of names.
+        profile: measure each distinct op once on this machine; else costs are modelled and scratch
+            memory is left out.
+        time_limit_s: for the search.
+        solver: a named solver of rematerialization.
+        seed: of the search.
+        cache: keep measured costs and plans under `XDG_CACHE_HOME`.
+        measure: run the result in another process, too, and plan again where it allocates more than
+            the budget: for functions with loops, whose inside is not modelled.
+
+    Returns:
+        A callable of that one signature; `plan` and `report()` say what it needs.
+
+    Raises:
+        InputError: the function cannot be planned (unknown shapes, XLA, distribution), or the
+            budget is none.
+        BudgetInfeasibleError, BudgetNotMetError: the message names the smallest budget that was
+            met.
+        MissingExtraError: TensorFlow is not installed.
+    """
+    load_tensorflow()
+    settings = Settings(
+        budget=budget,
+        profile=profile,
+        time_limit_s=time_limit_s,
+        solver=solver,
+        seed=seed,
+        cache=cache,
+        measure=measure,
+    )
+    return plan_function(trace(fn, example_inputs), settings)
+
+
+def compile(
+    model: object,
+    optimizer: object,
+    loss: object,
+    *,
+    budget: int | float | str | None,
+    profile: bool = True,
+    time_limit_s: float = 30.0,
+    solver: str = "search",
+    seed: int = 0,
+    cache: bool = True,
+    measure: bool = False,
+    **compile_options: object,
+) -> TrainingSteps:
+    """Compile a Keras model so that each training step stays within a budget of bytes.
+
+    `fit` and `train_on_batch` plan when the first batch arrives, and again for a batch of another
+    shape (the last, smaller one; drop the remainder to avoid that). Metrics, callbacks, class
+    weights and mixed precision work as before; `evaluate` and `predict` are Keras's own.
+
+    Args:
+        model: a Keras 3 model on TensorFlow; it is compiled in place.
+        optimizer: as in `model.compile`.
+        loss: as in `model.compile`.
+        budget: as in `rematerialize`.
+        profile: as in `rematerialize`.
+        time_limit_s: as in `rematerialize`.
+        solver: as in `rematerialize`.
+        seed: as in `rematerialize`.
+        cache: as in `rematerialize`.
+        measure: as in `rematerialize`.
+        compile_options: further arguments of `model.compile`, such as `metrics`.
+
+    Returns:
+        The model's planned steps, which are `model.lowtide` too; `report()` says what they need.
+
+    Raises:
+        InputError: `jit_compile`, `run_eagerly`, `steps_per_execution` or a distribution strategy
+            asks for what no plan can follow.
+        MissingExtraError: TensorFlow is not installed.
+    """
+    load_tensorflow()
+    keras_model: Any = model
+    options = {"jit_compile": False, **compile_options}
+    keras_model.compile(optimizer=optimizer, loss=loss, **options)
+    settings = Settings(
+        budget=budget,
+        profile=profile,
+        time_limit_s=time_limit_s,
+        solver=solver,
+        seed=seed,
+        cache=cache,
+        measure=measure,
+    )
+    return install(keras_model, settings)
+
+
+def measure_peak(fn: object, *args: object, **kwargs: object) -> int:
+    """The bytes that one call of a function allocates at most, as TensorFlow's allocator logs it.
+
+    The function runs in another process, with variables of the same shapes. Arguments and variables
+    are not counted; results are.
+
+    Args:
+        fn: a `PlannedFunction`, or whatever `rematerialize` takes; the latter is run as TensorFlow
+            runs it, Grappler included.
+        args: tensors, arrays or TensorSpecs, as in a call.
+        kwargs: likewise.
+
+    Raises:
+        InputError: the function needs something that cannot be sent to another process.
+        ChildError: it failed there.
+    """
+    from lowtide.backends.tensorflow.measure import measure_function
+
+    load_tensorflow()
+    if isinstance(fn, PlannedFunction):
+        return measure_function(fn.concrete_function).peak_bytes
+    if hasattr(fn, "captured_inputs"):
+        return measure_function(trace(fn, None), as_is=False).peak_bytes
+    return measure_function(trace(fn, kwargs or args), as_is=False).peak_bytes

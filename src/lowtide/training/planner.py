@@ -1,0 +1,147 @@
+"""Find a sequence within a budget, and say what is possible where there is none."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
+from lowtide.ir import Accounting, Role, simulate, unroll
+from lowtide.solvers.remat.registry import get_solver
+from lowtide.solvers.status import Status
+from lowtide.training.contract import contract
+from lowtide.training.costs import costs_of
+from lowtide.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lowtide.ir import Graph, Op, Tensor
+
+__all__ = ["ACCOUNTING", "Found", "find_sequence", "late_bytes"]
+
+# What a step allocates: its results stay, its arguments are the caller's.
+ACCOUNTING = Accounting(inputs_in_arena=False, outputs_live_to_end=True, alignment=1)
+
+_ATTEMPTS = 4
+_PROBES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A sequence of all ops and its exact figures."""
+
+    sequence: tuple[Op, ...]
+    peak_before_bytes: int
+    peak_after_bytes: int
+    peak_bound_bytes: int
+    cost_before_ns: int
+    cost_after_ns: int
+
+
+def late_bytes(steps: Sequence[Op]) -> int:
+    """At most so many bytes more, where repeats read variables that were assigned meanwhile.
+
+    An op that an assignment waits for (by a token, `^op`) keeps the variable's old bytes alive when
+    it is repeated after it.
+    """
+    done: set[Op] = set()
+    states: dict[str, int] = {}
+    for op in steps:
+        if op in done:
+            for token in op.outputs:
+                if not token.name.startswith("^"):
+                    continue
+                for follower in token.consumers:
+                    if follower in done and follower.traits.pinned:
+                        states.update((t.name, t.nbytes) for t in _states(follower))
+        done.add(op)
+    return sum(states.values())
+
+
+def _states(op: Op) -> list[Tensor]:
+    """The variables that an op takes by their handles."""
+    handles = [t for t in op.operands if t.role is Role.CONSTANT and t.dtype == "opaque"]
+    views = [r.outputs[0] for t in handles for r in t.consumers if r.outputs and r.traits.view]
+    return [view.storage for view in views if view.storage.role is Role.STATE]
+
+
+def find_sequence(
+    graph: Graph,
+    budget_bytes: int | None,
+    *,
+    solver: str = "search",
+    time_limit_s: float = 30.0,
+    seed: int = 0,
+) -> Found:
+    """The cheapest sequence found whose simulated peak is within the budget.
+
+    Args:
+        graph: of a step; its own order is the one to compare with.
+        budget_bytes: None keeps that order.
+        solver: a named solver of rematerialization.
+        time_limit_s: for all searches together, about.
+        seed: of the search.
+
+    Raises:
+        BudgetInfeasibleError: no sequence can meet the budget; proven.
+        BudgetNotMetError: none was found. Either names the smallest budget that was met.
+    """
+    costs = costs_of(graph)
+    before = simulate(graph, ACCOUNTING).peak_bytes
+    once = sum(costs.values())
+    if budget_bytes is None or before <= budget_bytes:
+        return Found(graph.ops, before, before, 0, once, once)
+    end = time.monotonic() + time_limit_s
+    solve = get_solver(solver)
+    bound = 0
+    proven = False
+
+    def within(budget: int, limit_s: float) -> Found | None:
+        nonlocal bound, proven
+        contracted = contract(graph, costs, budget, before)
+        light = contracted.problem.constant_bytes
+        # The problem counts light bytes as if they were all there at the peak. At first without
+        # them, since the simulation decides; then with them, which is safe; then with less.
+        aim = budget + light
+        for _ in range(_ATTEMPTS):
+            problem = contracted.problem.with_budget(aim)
+            answer = solve(problem, time_limit_s=max(0.1, limit_s), seed=seed)
+            bound = max(bound, answer.peak_bound_bytes - light)
+            if answer.sequence is None:
+                if answer.status is Status.INFEASIBLE and bound > budget:
+                    proven = True
+                return None
+            steps = contracted.expand(answer.sequence)
+            peak = simulate(unroll(graph, steps), ACCOUNTING).peak_bytes + late_bytes(steps)
+            if peak <= budget:
+                cost = sum(costs[op] for op in steps)
+                return Found(steps, before, peak, bound, once, cost)
+            aim = min(budget, aim - max(peak - budget, 1))
+            if aim <= 0:
+                return None
+        return None
+
+    found = within(budget_bytes, 0.6 * time_limit_s)
+    if found is not None:
+        return found
+    # The smallest budget that can be met, by bisection.
+    low, high = max(budget_bytes, bound), before
+    for _ in range(_PROBES):
+        middle = (low + high) // 2
+        left = end - time.monotonic()
+        if high - low <= before // 100 or left <= 0:
+            break
+        probe = within(middle, left / 2)
+        if probe is None:
+            low = middle
+        else:
+            high = probe.peak_after_bytes
+    text = (
+        f"the step's budget is {format_bytes(budget_bytes)} ({budget_bytes} bytes), and no plan "
+        f"within it {'exists' if proven else 'was found'}; the smallest budget that was met is "
+        f"{format_bytes(high)} ({high} bytes, {high / before:.2f} of the {format_bytes(before)} "
+        f"without recomputation): raise the budget, or reduce the batch"
+    )
+    raise BudgetInfeasibleError(text) if proven else BudgetNotMetError(text)
