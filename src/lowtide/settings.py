@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "LEVELS", "TARGETS", "Settings", "target_for"]
 
 # Which targets read which format; the first is the default.
-FORMATS = {"onnx": ("onnxruntime", "onnx"), "tflite": ("tflite", "c")}
+FORMATS = {"onnx": ("onnxruntime", "onnx", "tvm"), "tflite": ("tflite", "c")}
 TARGETS = tuple(target for targets in FORMATS.values() for target in targets)
 LEVELS = ("all", "extended", "basic")
 

@@ -24,7 +24,8 @@ Target = Annotated[
     str | None,
     typer.Option(
         help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU) or onnx "
-        "(the file's operators, for runtimes that follow the file's order) for an .onnx; tflite "
+        "(the file's operators, for runtimes that follow the file's order) or tvm (a shared "
+        "library) for an .onnx; tflite "
         "(TensorFlow Lite Micro, LiteRT) or c (the same as C++ sources) for a .tflite. Default: "
         "the first that reads the model's format."
     ),
@@ -189,7 +190,7 @@ def _output(path: Path, output: Path | None, target: str | None = None) -> Path:
     if output is not None:
         return output
     suffix = path.suffix if path.suffix.lower() == ".tflite" else ".onnx"
-    ending = ".c" if target == "c" else suffix
+    ending = {"c": ".c", "tvm": ".so"}.get(target or "", suffix)
     return path.with_name(f"{path.name.removesuffix(suffix)}.lowtide{ending}")
 
 

@@ -37,6 +37,10 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         from lowtide.targets import tflite
 
         return tflite.prepare(Path(model), settings, progress)
+    if settings.target == "tvm":
+        from lowtide.targets import tvm
+
+        return tvm.prepare(model, settings, progress)
     from lowtide.targets import onnx
 
     return onnx.prepare(model, settings, progress)
