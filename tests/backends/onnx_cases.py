@@ -1,5 +1,8 @@
 """Single ONNX nodes, emitted and run beside ONNX Runtime in this process."""
 
+# ONNX Runtime's extension module has no stubs:
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +50,7 @@ def model_of(
 def expected(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> list[Array]:
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    session = ort.InferenceSession(
+    session: Any = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     return [np.asarray(value) for value in session.run(None, dict(inputs))]

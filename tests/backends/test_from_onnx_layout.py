@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
+import onnx
 import onnx_ir
 import pytest
 from hypothesis import given, settings
@@ -63,7 +65,8 @@ def test_blocks() -> None:
 @settings(max_examples=40)
 def test_operands_agree_on_an_order(data: st.DataObject) -> None:
     shape = data.draw(st.lists(st.integers(1, 3), min_size=2, max_size=4))
-    arrays, values = [], []
+    arrays: list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = []
+    values: list[Value] = []
     for _ in range(2):
         short = data.draw(st.integers(0, len(shape)))
         own = [data.draw(st.sampled_from([1, size])) for size in shape[short:]]
@@ -91,8 +94,7 @@ def test_moving_axes_of_size_one_is_a_reshape() -> None:
 
 
 @pytest.mark.parametrize("network", [mobilenet_v2, unet])
-def test_no_transpose_inside_of_a_cnn(network: object) -> None:
-    assert callable(network)
+def test_no_transpose_inside_of_a_cnn(network: Callable[[], onnx.ModelProto]) -> None:
     built = build(onnx_ir.from_proto(network()))
     assert [t.place for t in layout.in_graph(built.function)] == ["input"]
 

@@ -170,7 +170,11 @@ def test_a_wrong_result_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return Value(call.tensor(0) * 1.001)
 
     entry = registry.Entry("Relu", 1, wrong, frozenset())
-    monkeypatch.setattr("lowtide.backends.tensorflow.from_onnx.emitter.find", lambda *_: entry)
+
+    def find(*_: object) -> registry.Entry:
+        return entry
+
+    monkeypatch.setattr("lowtide.backends.tensorflow.from_onnx.emitter.find", find)
     x = np.zeros((2, 3), np.float32)
     proto = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": x}, ["y"])
     with pytest.raises(VerificationError, match="output `y` differs"):
