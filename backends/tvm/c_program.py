@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from lowtide.backends.onnx.atomic import AtomicFile
+from lowtide.backends.atomic import AtomicFile
 from lowtide.errors import InputError, ModelError
 from lowtide.ir import Role
 

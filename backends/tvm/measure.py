@@ -1,6 +1,6 @@
 """Run a compiled module in a fresh process: outputs, bytes and seconds.
 
-The allocation meter of `backends/onnx/meter.py` is preloaded: TVM takes tensors, storages and the
+The allocation meter of `backends/meter.py` is preloaded: TVM takes tensors, storages and the
 pages of its workspace pool with an alignment of 64, and nothing else does in a run.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lowtide import child
-from lowtide.backends.onnx import meter
+from lowtide.backends import meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

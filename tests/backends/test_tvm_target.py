@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lowtide.backends.onnx import meter
+from lowtide.backends import meter
 from lowtide.backends.tvm.measure import measure
 from lowtide.backends.tvm.predict import first_run_peak
 from lowtide.errors import ModelError

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir
 
-from lowtide.backends.onnx.atomic import AtomicFile
+from lowtide.backends.atomic import AtomicFile
 from lowtide.backends.onnx.compare import Difference, compare
 from lowtide.emission import Outcome, Staged, write_text
 from lowtide.errors import InputError, ModelError, VerificationError
