@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import LowtideError
 from lowtide.ir import refresh_views, simulate, unroll
-from lowtide.passes.costs import op_costs
 from lowtide.passes.lower import lower
 from lowtide.passes.plan import Certificate
 from lowtide.solvers.joint import pack_order
@@ -127,7 +126,7 @@ def remat_problem(state: State, budget_bytes: int) -> RematProblem:
     return RematProblem(
         num_nodes=len(ops),
         buffers=lowered.problem.buffers,
-        costs=op_costs(state.graph),
+        costs=state.costs.of_all(state.graph),
         budget_bytes=budget_bytes,
         workspace=lowered.problem.workspace,
         precedence=lowered.problem.precedence,

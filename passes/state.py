@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from lowtide.ir import simulate
+from lowtide.passes.costs import CostModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ class State:
         progress: called now and then by solvers.
         budget_bytes: what the peak is to be within; None for the least peak.
         repeats: whether the target can run an op again.
+        costs: what it costs to run an op.
         peak_floor_bytes: no sequence, with repeats or without, has a lower peak; None where only
             orders were looked at.
     """
@@ -46,6 +48,7 @@ class State:
     progress: Callable[[int | None, int], None] | None = None
     budget_bytes: int | None = None
     repeats: bool = False
+    costs: CostModel = field(default_factory=CostModel)
     peak_floor_bytes: int | None = None
 
     def with_plan(self, plan: Plan) -> State:

@@ -1,4 +1,4 @@
-"""The order in which ONNX Runtime executed a file's nodes, read from its profile."""
+"""The order in which ONNX Runtime executed a file's nodes and what each took, from its profile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Executed", "executed"]
+__all__ = ["Executed", "durations", "executed"]
 
 
 class _Arguments(TypedDict):
@@ -24,6 +24,7 @@ class _Event(TypedDict):
     cat: str
     name: str
     ts: int
+    dur: int
     args: _Arguments
 
 
@@ -41,7 +42,22 @@ class Executed:
 
 
 def executed(profile: Path, model: Path) -> Executed:
-    """The main graph's nodes of `model` in the order that the first run in `profile` took.
+    """The main graph's nodes of `model` in the order that the only run in `profile` took."""
+    keys = [key for key, _ in _runs(profile, model)]
+    return Executed(tuple(key for key in keys if key is not None), keys.count(None))
+
+
+def durations(profile: Path, model: Path) -> dict[str, list[int]]:
+    """Microseconds of every run of each of the main graph's nodes, by its first output's name."""
+    found: dict[str, list[int]] = {}
+    for key, duration in _runs(profile, model):
+        if key:
+            found.setdefault(key, []).append(duration)
+    return found
+
+
+def _runs(profile: Path, model: Path) -> list[tuple[str | None, int]]:
+    """The main graph's nodes that ran, in order, with microseconds; None for one not in the file.
 
     ONNX Runtime turns Constant nodes into initializers and numbers the others by their place in the
     file. The nodes of a subgraph are numbered anew and run within their parent's time.
@@ -58,15 +74,14 @@ def executed(profile: Path, model: Path) -> Executed:
         for event in cast("list[_Event]", json.loads(profile.read_text()))
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time")
     ]
-    keys: list[str] = []
-    added = 0
+    runs: list[tuple[str | None, int]] = []
     for event in _outermost(events, nodes, parents):
         index = int(event["args"]["node_index"])
+        key = None
         if index < len(nodes) and event["args"]["op_name"] == nodes[index].op_type:
-            keys.append(next((name for name in nodes[index].output if name), ""))
-        else:
-            added += 1
-    return Executed(tuple(keys), added)
+            key = next((name for name in nodes[index].output if name), "")
+        runs.append((key, event["dur"]))
+    return runs
 
 
 def _outermost(

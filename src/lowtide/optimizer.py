@@ -80,6 +80,7 @@ def optimize(
     verify: bool = True,
     threads: int | None = None,
     device: str | Path | None = None,
+    costs: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Plan a model for the least peak memory, and write it where `output` says.
@@ -102,6 +103,8 @@ def optimize(
         threads: at most this many; all cores by default.
         device: for TFLite models, a board's name or profile: its kernels, and a budget of its
             largest memory where none is given.
+        costs: what it costs to run an op: a file (`lowtide.costs/1`), or `measure` to time ops on
+            this machine; modelled where None.
         progress: told about stages and bounds.
 
     Raises:
@@ -119,6 +122,7 @@ def optimize(
         pipeline=pipeline,
         threads=threads,
         device=device,
+        costs=costs,
     )
     started = time.perf_counter()
     destination = None if output is None else Path(output)
@@ -141,6 +145,7 @@ def analyze(
     ort_level: str = "all",
     threads: int | None = None,
     device: str | Path | None = None,
+    costs: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Report the peak of a model, what makes it, and what a better order would need.
@@ -158,6 +163,7 @@ def analyze(
         pipeline=pipeline,
         threads=threads,
         device=device,
+        costs=costs,
     )
     started = time.perf_counter()
     planned = make_plan(prepare(model, settings, progress), progress)

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from lowtide.errors import PlanError
+from lowtide.errors import InputError, PlanError
 from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.allocate import arena_problem
+from lowtide.passes.costs import CostModel
 from lowtide.passes.pipeline import parse, run
 from lowtide.passes.plan import Certificate, Plan
 from lowtide.passes.state import State
 from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lowtide.emission import Staged
@@ -110,6 +112,16 @@ class Prepared(ABC):
         """Whether the target can run an op again."""
         return False
 
+    def measured_costs(self) -> Mapping[str, int]:
+        """What each op takes on this machine, in nanoseconds, by the op's name.
+
+        Raises:
+            InputError: this target's ops cannot be timed one by one.
+        """
+        raise InputError(
+            f"the ops of the target {self.settings.target} cannot be timed: give --costs a file"
+        )
+
     def needed(self, planned: Planned) -> int:
         """What has to be compared with the budget."""
         return planned.timeline.peak_bytes
@@ -190,7 +202,8 @@ class Prepared(ABC):
 class Planned:
     """A prepared model with its plan and the timeline of the planned sequence.
 
-    `floor_bytes`: where recomputation was tried, no sequence at all has a lower peak.
+    `costs`: of the ops, by which recomputations were chosen. `floor_bytes`: where recomputation was
+    tried, no sequence at all has a lower peak.
     """
 
     prepared: Prepared
@@ -199,6 +212,7 @@ class Planned:
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
     floor_bytes: int | None = None
+    costs: CostModel = field(default_factory=CostModel)
 
     @property
     def order(self) -> tuple[Op, ...]:
@@ -221,6 +235,14 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
     start = prepared.source_order
     if prepared.default_order.peak_bytes < start.peak_bytes:
         start = prepared.default_order
+    costs = settings.costs
+    costs.check(prepared.graph)
+    if settings.measure_costs:
+        if progress is not None:
+            progress.stage("measure the ops")
+        costs = costs.measured(prepared.measured_costs())
+        if progress is not None:
+            progress.stage("plan")
     state = run(
         parse(settings.pipeline),
         State(
@@ -234,6 +256,7 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
             progress=None if progress is None else progress.bounds,
             budget_bytes=settings.budget_bytes,
             repeats=prepared.repeats,
+            costs=costs,
         ),
     )
     timeline = simulate(state.graph, state.accounting, state.order)
@@ -249,7 +272,12 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
         notes.append("the search ended at its default effort: --time-limit 60s searches on")
     prepared = replace(prepared, accounting=state.accounting)
     planned = Planned(
-        prepared, state.plan, timeline, notes=tuple(notes), floor_bytes=state.peak_floor_bytes
+        prepared,
+        state.plan,
+        timeline,
+        notes=tuple(notes),
+        floor_bytes=state.peak_floor_bytes,
+        costs=state.costs,
     )
     planned = prepared.conclude(planned)
     return replace(planned, seconds=time.perf_counter() - started)

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
-from lowtide.passes.costs import op_cost, op_costs
 from lowtide.report import Figures, Live, PeakOp, Report
 
 if TYPE_CHECKING:
@@ -155,6 +154,7 @@ def _recomputation(planned: Planned) -> dict[str, float] | None:
     repeats = len(planned.order) - len(planned.prepared.graph)
     if repeats <= 0:
         return None
-    once = sum(op_costs(planned.prepared.graph))
-    again = sum(map(op_cost, planned.order)) - once
+    costs = {op.name: planned.costs.of(op) for op in planned.prepared.graph.ops}
+    once = sum(costs.values())
+    again = sum(costs[name] for name in planned.plan.sequence) - once
     return {"runs": repeats, "cost_percent": round(100 * again / max(once, 1), 3)}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
 from lowtide.devices import load_device
 from lowtide.errors import InputError
+from lowtide.passes.cost_file import read_costs
+from lowtide.passes.costs import CostModel
 from lowtide.passes.pipeline import DEFAULT, parse, print_pipeline
 from lowtide.units import parse_bytes
 
@@ -25,6 +27,7 @@ __all__ = ["FORMATS", "LEVELS", "TARGETS", "Settings", "target_for"]
 FORMATS = {"onnx": ("onnxruntime", "onnx", "tvm"), "tflite": ("tflite", "c")}
 TARGETS = tuple(target for targets in FORMATS.values() for target in targets)
 LEVELS = ("all", "extended", "basic")
+MEASURE = "measure"  # instead of a file of costs
 
 # Without a time limit the search ends after this much work, which is repeatable and took at most
 # some two seconds on the graphs tried; the clock is only a guard then.
@@ -47,21 +50,24 @@ class Settings:
     pipeline: str
     threads: int
     device: Device | None = None
+    costs: CostModel = field(default_factory=CostModel)
+    measure_costs: bool = False
 
     @classmethod
     def of(
         cls,
         *,
         target: str,
-        level: str,
-        portable: bool,
-        dims: Mapping[str, int] | None,
-        budget: int | str | None,
-        time_limit_s: float | None,
-        seed: int,
-        pipeline: str | None,
-        threads: int | None,
+        level: str = LEVELS[0],
+        portable: bool = False,
+        dims: Mapping[str, int] | None = None,
+        budget: int | str | None = None,
+        time_limit_s: float | None = None,
+        seed: int = 0,
+        pipeline: str | None = None,
+        threads: int | None = None,
         device: str | Path | None = None,
+        costs: str | Path | None = None,
     ) -> Settings:
         """Check the options.
 
@@ -105,6 +111,8 @@ class Settings:
             pipeline=print_pipeline(parse(pipeline or DEFAULT)),
             threads=threads or os.cpu_count() or 1,
             device=board,
+            costs=CostModel() if costs in (None, MEASURE) else read_costs(costs),
+            measure_costs=costs == MEASURE,
         )
 
     @classmethod

@@ -40,6 +40,33 @@ def call(
     return int(exit_.value.code or 0), captured.out, captured.err
 
 
+def test_costs_that_are_measured_or_given(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The price is in their terms: in a file, what was repeated may cost a second."""
+    budget = lowtide.analyze(model).peak_bytes.after * 9 // 10
+    plan, costs = tmp_path / "plan.json", tmp_path / "costs.json"
+    common = (model, "--budget", budget, "--plan-out", plan, "--json", "--no-verify")
+    output = tmp_path / "out.onnx"
+    code, out, _ = call(optimize_main, *common, "-o", output, "--costs", "measure", capsys=capsys)
+    assert code == 0
+    assert 0 < json.loads(out)["recomputation"]["cost_percent"] < 50
+    sequence: list[str] = json.loads(plan.read_text())["sequence"]
+    dear = {name: 1.0 for name in sequence if sequence.count(name) > 1}
+    rates = {"flops_per_s": 1e12, "bytes_per_s": 1e12}
+    costs.write_text(json.dumps({"schema": "lowtide.costs/1", "ops": dear, "default": rates}))
+    code, out, _ = call(optimize_main, *common, "-o", output, "--costs", costs, capsys=capsys)
+    assert code == 0
+    sequence = json.loads(plan.read_text())["sequence"]
+    seconds = sum(sequence.count(name) - 1 for name in dear)
+    percent = json.loads(out)["recomputation"]["cost_percent"]
+    assert percent == pytest.approx(100 * seconds / len(dear), abs=0.1)
+    costs.write_text(json.dumps({"schema": "lowtide.costs/1", "ops": {"no such op": 1}}))
+    code, out, err = call(optimize_main, *common, "-o", output, "--costs", costs, capsys=capsys)
+    assert (code, out) == (2, "")
+    assert "`no such op`, which the graph that is planned does not have" in err
+
+
 def test_a_budget_below_every_order(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

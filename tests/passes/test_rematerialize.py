@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from lowtide.errors import InputError
 from lowtide.ir import Accounting, Graph, Role, Traits, refresh_views, simulate, unroll, verify
-from lowtide.passes.costs import op_cost, op_costs
 from lowtide.passes.pipeline import parse, run
 from lowtide.passes.plan import Plan
 from lowtide.passes.rematerialize import Rematerialize, remat_problem
@@ -131,16 +130,3 @@ def test_options() -> None:
         Rematerialize(solver="magic")(state_of(chain(), Accounting(), 20))
     fixed = Rematerialize(order="fixed")(state_of(chain(), Accounting(), 20))
     assert fixed.plan.sequence == ("fa", "fb", "fc", "fa", "fd")
-
-
-def test_costs() -> None:
-    """Measured seconds count, views are free, and more work costs more."""
-    graph = chain()
-    base = op_costs(graph)
-    assert all(cost > 0 for cost in base)
-    graph.op("fa").cost = 0.5
-    graph.op("fb").traits = Traits(view=True)
-    graph.op("fc").flops = 10**9
-    assert op_cost(graph.op("fa")) == 500_000_000
-    assert op_cost(graph.op("fb")) == 0
-    assert op_cost(graph.op("fc")) > base[2]

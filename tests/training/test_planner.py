@@ -9,8 +9,8 @@ import pytest
 
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
 from lowtide.ir import Alias, Graph, Role, Traits, simulate, unroll
+from lowtide.passes.costs import CostModel
 from lowtide.training.contract import contract
-from lowtide.training.costs import costs_of
 from lowtide.training.planner import ACCOUNTING, find_sequence
 
 UNIT = 1000
@@ -78,7 +78,7 @@ def test_the_smallest_budget_that_was_met_is_named() -> None:
 def test_what_is_contracted_expands_to_all_ops() -> None:
     graph = step(6)
     peak = simulate(graph, ACCOUNTING).peak_bytes
-    found = contract(graph, costs_of(graph), peak, peak)
+    found = contract(graph, CostModel().by_op(graph), peak, peak)
     assert found.problem.num_nodes < len(graph)
     chosen = random.Random(1)
     forward = [i for i, op in enumerate(found.kept) if op.name.startswith("forward")]

@@ -57,6 +57,14 @@ Device = Annotated[
     str | None,
     typer.Option(help="A board (`lowtide devices`) or a profile's file.", metavar="NAME|FILE"),
 ]
+Costs = Annotated[
+    str | None,
+    typer.Option(
+        help="What it costs to run an op: a file (lowtide.costs/1), or `measure` to time each op "
+        "here. Default: a model of a core.",
+        metavar="FILE|measure",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(help="At most this many threads; default: all cores.", min=1)
 ]
@@ -96,6 +104,7 @@ def optimize(
     ] = True,
     threads: Threads = None,
     device: Device = None,
+    costs: Costs = None,
 ) -> None:
     """Write a model that needs less memory, and report what was proven and measured."""
     from lowtide import optimizer
@@ -117,6 +126,7 @@ def optimize(
             verify=verify,
             threads=threads,
             device=device,
+            costs=costs,
             progress=progress,
         )
     _print(result.report, as_json=as_json)
@@ -135,6 +145,7 @@ def analyze(
     as_json: Json = False,
     threads: Threads = None,
     device: Device = None,
+    costs: Costs = None,
 ) -> None:
     """Show the peak, what makes it, and what a better order needs. Writes nothing."""
     from lowtide import optimizer
@@ -151,6 +162,7 @@ def analyze(
             ort_level=ort_level,
             threads=threads,
             device=device,
+            costs=costs,
             progress=progress,
         )
     _print(report, as_json=as_json, detail=True)

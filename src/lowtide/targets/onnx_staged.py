@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from lowtide.planning import Planned
     from lowtide.settings import Settings
 
-__all__ = ["StagedOnnx"]
+__all__ = ["CHILD_TIMEOUT_S", "StagedOnnx", "child_memory"]
 
+CHILD_TIMEOUT_S = 600.0
 # A child that verifies gets the weights three times over, the activations, and this.
 _CHILD_BYTES = 8 << 30
-_CHILD_TIMEOUT_S = 600.0
 
 # A run's own bookkeeping varies by some kilobytes.
 _NOISE_BYTES = 1 << 15
@@ -105,8 +105,8 @@ class StagedOnnx(Staged):
                 threads=settings.threads,
                 seed=settings.seed,
             ),
-            timeout_s=_CHILD_TIMEOUT_S,
-            memory_limit_bytes=_CHILD_BYTES + 4 * _weights(prepared.graph),
+            timeout_s=CHILD_TIMEOUT_S,
+            memory_limit_bytes=child_memory(prepared.graph),
         )
         return Outcome(
             verification.to_json(),
@@ -131,5 +131,6 @@ def _route(settings: Settings) -> Route:
     return "portable" if settings.portable else "exact"
 
 
-def _weights(graph: Graph) -> int:
-    return sum(t.nbytes for t in graph.tensors if t.producer is None)
+def child_memory(graph: Graph) -> int:
+    """The bytes that a child process may take to run a model."""
+    return _CHILD_BYTES + 4 * sum(t.nbytes for t in graph.tensors if t.producer is None)

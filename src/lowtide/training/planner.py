@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
 from lowtide.ir import Accounting, Role, simulate, unroll
+from lowtide.passes.costs import CostModel
 from lowtide.solvers.remat.registry import get_solver
 from lowtide.solvers.status import Status
 from lowtide.training.contract import contract
-from lowtide.training.costs import costs_of
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def find_sequence(
         BudgetInfeasibleError: no sequence can meet the budget; proven.
         BudgetNotMetError: none was found. Either names the smallest budget that was met.
     """
-    costs = costs_of(graph)
+    costs = CostModel().by_op(graph)
     before = simulate(graph, ACCOUNTING).peak_bytes
     once = sum(costs.values())
     if budget_bytes is None or before <= budget_bytes:

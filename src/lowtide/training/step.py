@@ -12,9 +12,9 @@ from lowtide.backends.tensorflow.reemit import reemit
 from lowtide.errors import BudgetNotMetError, InputError, PlanError
 from lowtide.frontends.tensorflow import import_function
 from lowtide.ir import Role, simulate, unroll
+from lowtide.passes.costs import CostModel
 from lowtide.tensorflow_types import TfFunction, load_tensorflow
 from lowtide.training.cache import cache_folder, plan_key, read_plan, write_plan
-from lowtide.training.costs import costs_of
 from lowtide.training.plan import TrainingPlan
 from lowtide.training.planner import ACCOUNTING, find_sequence, late_bytes
 from lowtide.units import format_bytes, parse_bytes
@@ -178,7 +178,7 @@ def refuse_distribution(function: TfFunction) -> None:
 def _plan(graph: Graph, function: TfFunction, settings: Settings) -> TrainingPlan:
     before = simulate(graph, ACCOUNTING).peak_bytes
     budget = _budget(settings.budget, before)
-    costs = costs_of(graph)
+    costs = CostModel().by_op(graph)
     key = plan_key(
         graph,
         cast("Mapping[object, int]", costs),
