@@ -35,9 +35,11 @@ from lowtide.solvers.remat.problem import OrderScope
 from lowtide.solvers.remat.solution import CostBound
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lowtide.solvers.remat.problem import RematProblem
 
-__all__ = ["base_bound", "peak_bound", "repeat_bound"]
+__all__ = ["base_bound", "kept_beside", "peak_bound", "peak_witness", "repeat_bound"]
 
 # Beyond this many pairs of a node and an unrepeatable buffer, part 2 is left out.
 _MOST_PAIRS = 5_000_000
@@ -45,6 +47,12 @@ _MOST_PAIRS = 5_000_000
 
 def peak_bound(problem: RematProblem) -> tuple[int, str]:
     """No sequence has a lower peak; and why. O(nodes x edges / 64) where something is fixed."""
+    most, method, _ = peak_witness(problem)
+    return most, method
+
+
+def peak_witness(problem: RematProblem) -> tuple[int, str, int]:
+    """The same with the node whose run it is; -1 for the start or the end."""
     buffers, workspace = problem.once.buffers, problem.once.workspace
     need = list(workspace) if workspace else [0] * problem.num_nodes
     touched: list[set[int]] = [set() for _ in range(problem.num_nodes)]
@@ -62,25 +70,39 @@ def peak_bound(problem: RematProblem) -> tuple[int, str]:
     for output in {c.output for c in problem.in_place}:
         need[buffers[output].producer] -= buffers[output].size
     most, method = max(need, default=0), "one op"
-    fixed = _unrepeatable(problem)
-    if fixed and len(fixed) * problem.num_nodes <= _MOST_PAIRS:
-        ancestors, descendants = _relatives(problem)
-        for index in fixed:
-            maker, readers = buffers[index].producer, 0
-            for consumer in buffers[index].consumers:
-                readers |= 1 << consumer
-            for node in range(problem.num_nodes):
-                if index in touched[node] or (maker >= 0 and not ancestors[node] >> maker & 1):
-                    continue
-                if buffers[index].output or descendants[node] & readers:
-                    need[node] += buffers[index].size
-        if max(need, default=0) > most:
-            most, method = max(need), "one op and what cannot be made again"
+    node = need.index(most) if need else -1
+    for index, at in kept_beside(problem):
+        if index not in touched[at]:
+            need[at] += buffers[index].size
+    if max(need, default=0) > most:
+        most, method = max(need), "one op and what cannot be made again"
+        node = need.index(most)
     if start > most:
-        most, method = start, "inputs"
+        most, method, node = start, "inputs", -1
     if end > most and not problem.in_place:
-        most, method = end, "outputs"
-    return problem.constant_bytes + most, method
+        most, method, node = end, "outputs", -1
+    return problem.constant_bytes + most, method, node
+
+
+def kept_beside(problem: RematProblem) -> Iterator[tuple[int, int]]:
+    """(buffer, node): part 2 of the argument; the node may be one that reads the buffer, too.
+
+    Nothing where it would take too long.
+    """
+    fixed = _unrepeatable(problem)
+    if not fixed or len(fixed) * problem.num_nodes > _MOST_PAIRS:
+        return
+    ancestors, descendants = _relatives(problem)
+    for index in fixed:
+        buffer = problem.once.buffers[index]
+        readers = 0
+        for consumer in buffer.consumers:
+            readers |= 1 << consumer
+        for node in range(problem.num_nodes):
+            if buffer.producer >= 0 and not ancestors[node] >> buffer.producer & 1:
+                continue
+            if buffer.output or descendants[node] & readers:
+                yield index, node
 
 
 def base_bound(problem: RematProblem) -> CostBound:

@@ -22,6 +22,7 @@ and where nothing is written in place, which intervals do not know; otherwise no
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -288,7 +289,7 @@ class _Intervals:
         solver.parameters.random_seed = seed % (1 << 31)
         if clock.left is not None:
             solver.parameters.max_time_in_seconds = clock.left
-        status = solver.solve(self.model)
+        status = _solved(solver, self.model)
         if status == cp_model.INFEASIBLE:
             return None, None, False, True
         bound = Fraction(max(0, math.ceil(solver.best_objective_bound - 1e-6))) * self.unit
@@ -302,3 +303,15 @@ class _Intervals:
         )
         sequence = tuple(self.problem.order[k] for _, k in runs)
         return sequence, bound, status != cp_model.OPTIMAL, False
+
+
+def _solved(solver: cp_model.CpSolver, model: cp_model.CpModel) -> cp_model.CpSolverStatus:
+    """Solve in a thread, so that Ctrl-C is Python's: CP-SAT's handler would not give it back."""
+    solver.parameters.catch_sigint_signal = False
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(solver.solve, model)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            solver.stop_search()
+            return future.result()

@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, cast
 
 from lowtide.errors import InputError
+from lowtide.solvers.remat.auto import auto
 from lowtide.solvers.remat.chain import chain
 from lowtide.solvers.remat.check import check
 from lowtide.solvers.remat.checkmate_milp import checkmate_milp
@@ -57,6 +58,7 @@ class RematSolver(Protocol):
 
 _SOLVERS: dict[str, RematSolver] = {
     "search": search,
+    "auto": auto,
     "checkmate-milp": checkmate_milp,
     "checkmate-lp-rounding": lp_rounding,
     "interval-cp": interval_cp,

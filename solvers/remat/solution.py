@@ -20,11 +20,13 @@ class CostBound(NamedTuple):
         scope: the sequences that it speaks of.
         cost: in the unit of the problem's costs, all runs counted.
         method: the argument behind it (`every op once`, `one repeat`, `milp`, ...).
+        solver: the name of the solver that proved it, where several took part.
     """
 
     scope: OrderScope
     cost: Cost
     method: str
+    solver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class RematSolution:
         solver: the name of the solver that found the sequence.
         seconds: wall time.
         cpu_seconds: processor time of all threads.
+        notes: what went wrong without harm to the result: solvers that failed, an interruption.
     """
 
     status: Status
@@ -60,6 +63,7 @@ class RematSolution:
     solver: str = ""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def bound(self) -> CostBound | None:
