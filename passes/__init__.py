@@ -5,6 +5,7 @@ from lowtide.passes.inplace import Inplace
 from lowtide.passes.lower import Lowered, lower
 from lowtide.passes.pipeline import available, parse, print_pipeline, run
 from lowtide.passes.plan import Certificate, InPlacePair, Plan
+from lowtide.passes.rematerialize import Rematerialize
 from lowtide.passes.schedule import Schedule
 from lowtide.passes.state import Pass, State
 
@@ -16,6 +17,7 @@ __all__ = [
     "Lowered",
     "Pass",
     "Plan",
+    "Rematerialize",
     "Schedule",
     "State",
     "available",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from lowtide.ir import Accounting, Graph, Op
     from lowtide.passes.plan import Plan
+    from lowtide.passes.trade_off import TradeOff
+    from lowtide.solvers.remat.explain import Infeasibility
 
 __all__ = ["Pass", "State"]
 
@@ -36,6 +38,8 @@ class State:
         costs: what it costs to run an op.
         peak_floor_bytes: no sequence, with repeats or without, has a lower peak; None where only
             orders were looked at.
+        obstacle: where the budget cannot be met, which op and tensors need more at once, if known.
+        trade_off: what other budgets would cost, where that was asked for.
     """
 
     graph: Graph
@@ -50,6 +54,8 @@ class State:
     repeats: bool = False
     costs: CostModel = field(default_factory=CostModel)
     peak_floor_bytes: int | None = None
+    obstacle: Infeasibility | None = None
+    trade_off: TradeOff | None = None
 
     def with_plan(self, plan: Plan) -> State:
         """The same state with another plan."""

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from lowtide.emission import Staged
     from lowtide.ir import Accounting, Graph, Op, Timeline
+    from lowtide.passes.trade_off import TradeOff
     from lowtide.settings import Settings
+    from lowtide.solvers.remat.explain import Infeasibility
     from lowtide.sources import Origin
 
 __all__ = ["Planned", "Prepared", "Progress", "plan"]
@@ -203,7 +205,8 @@ class Planned:
     """A prepared model with its plan and the timeline of the planned sequence.
 
     `costs`: of the ops, by which recomputations were chosen. `floor_bytes`: where recomputation was
-    tried, no sequence at all has a lower peak.
+    tried, no sequence at all has a lower peak; `obstacle`: why. `trade_off`: what budgets would
+    cost.
     """
 
     prepared: Prepared
@@ -212,6 +215,8 @@ class Planned:
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
     floor_bytes: int | None = None
+    obstacle: Infeasibility | None = None
+    trade_off: TradeOff | None = None
     costs: CostModel = field(default_factory=CostModel)
 
     @property
@@ -277,6 +282,8 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
         timeline,
         notes=tuple(notes),
         floor_bytes=state.peak_floor_bytes,
+        obstacle=state.obstacle,
+        trade_off=state.trade_off,
         costs=state.costs,
     )
     planned = prepared.conclude(planned)

@@ -73,6 +73,8 @@ class Report:
     budget_bytes: int | None = None
     budget: Mapping[str, int] | None = None
     recomputation: Mapping[str, float] | None = None
+    obstacle: Mapping[str, object] | None = None
+    trade_off: Mapping[str, object] | None = None
     output: str | None = None
     order: Mapping[str, object] = field(default_factory=dict[str, object])
     session: str = ""
@@ -119,6 +121,7 @@ class Report:
             )
         if detail:
             self._render_detail(console)
+        self._render_trade_off(console)
         for note in self.notes:
             console.print(f"note: {escape(note)}")
         if self.budget is not None:
@@ -129,7 +132,14 @@ class Report:
                     f"{key.replace('_', ' ')} {value:,}" for key, value in self.budget.items()
                 )
             )
-            if not met:
+            if not met and self.obstacle is not None:
+                live = cast("list[Mapping[str, object]]", self.obstacle["live"])
+                named = tuple(
+                    Live(f"{t['tensor']} ({t['why']})", int(str(t["bytes"]))) for t in live
+                )
+                where = str(self.obstacle["op"]) or f"the model ({self.obstacle['method']})"
+                render_live(console, PeakOp(where, named), "needed at once in every plan")
+            elif not met:
                 for peak in self.peak_ops[:1]:
                     render_live(console, peak, "what forces the peak of the best plan")
         if self.output is not None:
@@ -196,6 +206,28 @@ class Report:
                     f"{how}: allocates {format_bytes(before)} for the file as it was, "
                     f"{format_bytes(after)} for the result"
                 )
+
+    def _render_trade_off(self, console: Console) -> None:
+        from rich.table import Table
+
+        if self.trade_off is None:
+            return
+        points = cast("list[Mapping[str, float]]", self.trade_off["points"])
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("budget", justify="right")
+        table.add_column("runs again", justify="right")
+        table.add_column("more time", justify="right")
+        table.add_column("at least", justify="right")
+        for point in points:
+            table.add_row(
+                f"{point['budget_bytes']:,}",
+                f"{point['repeats']:,}",
+                f"{point['cost_percent']:.2f} %",
+                f"{point['bound_percent']:.2f} %",
+            )
+        console.print("what budgets cost (estimated):")
+        console.print(table)
+        console.print(f"no plan is below {self.trade_off['least_bound_bytes']:,} bytes (proven)")
 
     def _render_detail(self, console: Console) -> None:
         for peak in (self.peak_ops_before or self.peak_ops)[:2]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,8 @@ def build_report(
         budget_bytes=settings.budget_bytes,
         budget=_budget(settings.budget_bytes, needed, planned.floor_bytes),
         recomputation=_recomputation(planned),
+        obstacle=_obstacle(planned),
+        trade_off=None if planned.trade_off is None else asdict(planned.trade_off),
         output=str(output) if output is not None else None,
         order={
             "method": certificate.method if certificate else "source",
@@ -147,6 +150,23 @@ def _budget(available: int | None, needed: int, floor: int | None) -> dict[str, 
         "fits_at": needed,
     }
     return found if floor is None else {**found, "floor": floor}
+
+
+def _obstacle(planned: Planned) -> dict[str, object] | None:
+    """The op (or none: the start or the end) and the tensors that force the peak of any plan."""
+    found = planned.obstacle
+    if found is None:
+        return None
+    return {
+        "op": found.node_name,
+        "needed": found.needed_bytes,
+        "method": found.method,
+        "workspace": found.workspace_bytes,
+        "live": [
+            {"tensor": each.name, "bytes": each.size_bytes, "why": each.why.value}
+            for each in found.tensors
+        ],
+    }
 
 
 def _recomputation(planned: Planned) -> dict[str, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,43 @@ def test_costs_that_are_measured_or_given(
     code, out, err = call(optimize_main, *common, "-o", output, "--costs", costs, capsys=capsys)
     assert (code, out) == (2, "")
     assert "`no such op`, which the graph that is planned does not have" in err
+
+
+def test_the_price_of_budgets(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A front from the best order down; each of its budgets is met at its price."""
+    pipeline = "inplace,schedule,rematerialize{pareto=4},allocate"
+    code, out, _ = call(main, "analyze", model, "--json", "--pipeline", pipeline, capsys=capsys)
+    assert code == 0
+    report = json.loads(out)
+    points = report["trade_off"]["points"]
+    assert 2 <= len(points) <= 4
+    assert points[0]["budget_bytes"] == report["peak_bytes"]["after"]
+    assert points[0]["repeats"] == points[0]["cost_percent"] == 0
+    for larger, smaller in pairwise(points):
+        assert larger["budget_bytes"] > smaller["budget_bytes"]
+        assert larger["cost_percent"] < smaller["cost_percent"]
+    assert report["trade_off"]["least_bound_bytes"] <= points[-1]["peak_bytes"]
+    met = lowtide.analyze(model, budget=points[1]["budget_bytes"])
+    assert met.budget is not None
+    assert met.budget["excess"] <= 0
+    code, out, _ = call(main, "analyze", model, "--pipeline", pipeline, capsys=capsys)
+    assert code == 0
+    assert f"{points[1]['budget_bytes']:,}" in out
+    assert "(proven)" in out
+
+
+def test_what_makes_a_budget_impossible(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The op and the tensors that need more at once are named."""
+    code, out, err = call(main, "analyze", model, "--budget", 5000, "--json", capsys=capsys)
+    assert code == 3
+    obstacle = json.loads(out)["obstacle"]
+    assert obstacle["needed"] > 5000
+    assert sum(t["bytes"] for t in obstacle["live"]) + obstacle["workspace"] >= obstacle["needed"]
+    assert f"while `{obstacle['op']}` runs (proven)" in err
+    code, out, _ = call(main, "analyze", model, "--budget", 5000, capsys=capsys)
+    assert code == 3
+    assert "needed at once in every plan" in out
+    assert all(t["tensor"] in out for t in obstacle["live"])
 
 
 def test_a_budget_below_every_order(

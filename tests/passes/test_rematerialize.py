@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, given, settings
@@ -12,7 +13,8 @@ from lowtide.errors import InputError
 from lowtide.ir import Accounting, Graph, Role, Traits, refresh_views, simulate, unroll, verify
 from lowtide.passes.pipeline import parse, run
 from lowtide.passes.plan import Plan
-from lowtide.passes.rematerialize import Rematerialize, remat_problem
+from lowtide.passes.recompute import remat_problem
+from lowtide.passes.rematerialize import Rematerialize
 from lowtide.passes.state import State
 from lowtide.solvers.remat.problem import OrderScope
 from lowtide.solvers.remat.reference import solve_reference
@@ -56,6 +58,33 @@ def test_what_is_found_fits(data: st.DataObject) -> None:
     if len(steps) > len(graph):
         assert state.plan.arena_bytes is not None
         assert state.plan.arena_bytes <= budget
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_the_front(data: st.DataObject) -> None:
+    """Strictly monotone, and no price is below what an exhaustive search pays for that peak."""
+    graph = data.draw(graphs(max_ops=5))
+    state = state_of(graph, Accounting(inputs_in_arena=data.draw(st.booleans())), None)
+    points = data.draw(st.integers(2, 4))
+    after = Rematerialize(pareto=points)(state)
+    assert after.plan == state.plan
+    front = after.trade_off
+    assert front is not None
+    assert 1 <= len(front.points) <= points
+    assert front.points[0].cost_percent == 0
+    for larger, smaller in pairwise(front.points):
+        assert larger.budget_bytes > smaller.budget_bytes
+        assert larger.cost_percent < smaller.cost_percent
+    base = sum(state.costs.of_all(graph))
+    for point in front.points:
+        assert front.least_bound_bytes <= point.peak_bytes <= point.budget_bytes
+        problem = remat_problem(state, point.peak_bytes)
+        least = solve_reference(problem, OrderScope.FREE)
+        assert least is not None
+        percent = 100 * (least[0] - base) / max(base, 1)
+        assert point.bound_percent <= percent + 1e-3
+        assert percent <= point.cost_percent + 1e-3
 
 
 @given(st.data())

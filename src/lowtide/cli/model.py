@@ -256,8 +256,9 @@ def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | 
             if "floor" in report.budget
             else "every order"
         )
+        because = f" while `{report.obstacle['op']}` runs" if report.obstacle else ""
         return BudgetInfeasibleError(
-            f"{text}, and {what} needs at least {least:,} (proven): "
+            f"{text}, and {what} needs at least {least:,}{because} (proven): "
             f"raise --budget to {report.budget['fits_at']:,}"
         )
     if report.proof["scope"] == "order+layout" and "floor" not in report.budget:
