@@ -89,7 +89,7 @@ def test_a_budget_that_is_not_met_is_exit_code_4(
 
 
 def test_wrong_options_are_exit_code_2(training: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for options, message in [
+    cases: list[tuple[list[object], str]] = [
         ([], "one of --budget"),
         (["--budget", "1", "--budget-ratio", "0.5"], "one of --budget"),
         (["--budget-ratio", "half"], "not a number"),
@@ -101,7 +101,8 @@ def test_wrong_options_are_exit_code_2(training: Path, capsys: pytest.CaptureFix
         (["--pareto", "--solver", "x"], "there is no remat solver"),
         (["--pareto", "-o", training], "choose another output"),
         (["--pareto", "-o", training.with_suffix(".txt")], "name it .csv or .json"),
-    ]:
+    ]
+    for options, message in cases:
         code, answer, err = call(training, *options, capsys=capsys)
         assert (code, answer) == (2, {})
         assert message in err

@@ -212,13 +212,13 @@ def trade_off(
 
 def print_front(front: ParetoFront) -> None:
     """The front as a table on stdout."""
-    header = ("budget", "ratio", "peak", "cost", "overhead %", "bound %", "status", "solver")
+    header = ["budget", "ratio", "peak", "cost", "overhead %", "bound %", "status", "solver"]
     rows = [header]
     for point in front.points:
         solution = point.solution
         cost = solution.cost
         rows.append(
-            (
+            [
                 f"{point.budget_bytes:,}",
                 f"{_ratio(front, point):.4f}",
                 f"{solution.peak_bytes:,}",
@@ -227,7 +227,7 @@ def print_front(front: ParetoFront) -> None:
                 f"{solution.overhead_bound_percent:.4f}",
                 solution.status.value,
                 solution.solver,
-            )
+            ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     for row in rows:
