@@ -57,8 +57,8 @@ _SCHEDULE_WORK, _SEARCH_WORK, _SHORT_WORK = 200_000_000, 1_000_000_000, 0.1
 _PLAN_S, _CHAIN_S, _CHAIN_LEVELS = 3e-7, 1e-6, 160
 # A second wave of searches is worth this much time.
 _AGAIN_S = 0.2
-# Program sizes: checkmate-milp's own limit, the seconds per square of the nodes below which it is not
-# worth beginning, and where intervals have been of use.
+# Nodes: checkmate-milp's own limit; the seconds per square of them below which it is not worth
+# beginning; where intervals have been of use.
 _MILP_NODES, _MILP_S, _CP_NODES = 600, 1e-4, 60
 _SEEDS = ("linearised-sqrt", "chen-sqrt", "ap-sqrt", "chen-greedy", "linearised-greedy")
 
@@ -207,12 +207,11 @@ class _Board:
             self.notes.append(f"{answer.name}: {error}")
         for bound in solution.bounds:
             self.claim(bound, answer.name)
-        if solution.scope in (self.scope, OrderScope.FREE):
-            if solution.peak_bound_bytes > self.least_peak:
-                self.least_peak = solution.peak_bound_bytes
-                self.peak_method = solution.peak_bound_method
+        held = solution.scope in (self.scope, OrderScope.FREE)
+        if held and solution.peak_bound_bytes > self.least_peak:
+            self.least_peak = solution.peak_bound_bytes
+            self.peak_method = solution.peak_bound_method
         if solution.status is Status.INFEASIBLE:
-            held = solution.scope in (self.scope, OrderScope.FREE)
             if self.stages is not None or (held and self.best is not None):
                 self.notes.append(f"{answer.name}: its proof that there is no plan is refuted")
             else:
