@@ -57,8 +57,9 @@ _SCHEDULE_WORK, _SEARCH_WORK, _SHORT_WORK = 200_000_000, 1_000_000_000, 0.1
 _PLAN_S, _CHAIN_S, _CHAIN_LEVELS = 3e-7, 1e-6, 160
 # A second wave of searches is worth this much time.
 _AGAIN_S = 0.2
-# Program sizes: checkmate-milp's own limit, and where intervals have been of use.
-_MILP_NODES, _CP_NODES = 600, 60
+# Nodes: checkmate-milp's own limit; the seconds per square of them below which it is not worth
+# beginning; where intervals have been of use.
+_MILP_NODES, _MILP_S, _CP_NODES = 600, 1e-4, 60
 _SEEDS = ("linearised-sqrt", "chen-sqrt", "ap-sqrt", "chen-greedy", "linearised-greedy")
 
 
@@ -206,13 +207,16 @@ class _Board:
             self.notes.append(f"{answer.name}: {error}")
         for bound in solution.bounds:
             self.claim(bound, answer.name)
-        if solution.scope in (self.scope, OrderScope.FREE):
-            if solution.peak_bound_bytes > self.least_peak:
-                self.least_peak = solution.peak_bound_bytes
-                self.peak_method = solution.peak_bound_method
-            self.infeasible |= solution.status is Status.INFEASIBLE
+        held = solution.scope in (self.scope, OrderScope.FREE)
+        if held and solution.peak_bound_bytes > self.least_peak:
+            self.least_peak = solution.peak_bound_bytes
+            self.peak_method = solution.peak_bound_method
         if solution.status is Status.INFEASIBLE:
-            self.stages_infeasible = True
+            if self.stages is not None or (held and self.best is not None):
+                self.notes.append(f"{answer.name}: its proof that there is no plan is refuted")
+            else:
+                self.stages_infeasible = True
+                self.infeasible |= held
         return self.done
 
     @property
@@ -293,7 +297,7 @@ class _Stages:
             board.infeasible = True
             return
         board.offer(problem.order, "input order")
-        if board.stages != problem.order:
+        if peak_of(problem, problem.order) > problem.budget_bytes:
             self._repeats(OrderScope.FIXED)
 
     def _repeats(self, scope: OrderScope) -> None:
@@ -344,7 +348,7 @@ class _Stages:
     def _short(self) -> None:
         """An incumbent of the fixed order, where one is of use."""
         left = self.clock.left
-        if self._exact_size and (self.scope is OrderScope.FIXED or left is not None):
+        if self._exact_wanted:
             part = None if left is None else left * _SHORT_PART
             self._ask([self._searching(OrderScope.FIXED, part, self.seed, _SHORT_WORK)])
             self._searched = False
@@ -369,8 +373,15 @@ class _Stages:
         return [self._searching(self.scope, left, seed) for seed in seeds]
 
     @property
-    def _exact_size(self) -> bool:
-        return self.options.exact and self.problem.num_nodes <= _MILP_NODES
+    def _exact_wanted(self) -> bool:
+        """Whether the exact solvers may get somewhere."""
+        left, n = self.clock.left, self.problem.num_nodes
+        if not self.options.exact or n > _MILP_NODES or self.board.stages_infeasible:
+            return False
+        if left is None:
+            return self.scope is OrderScope.FIXED
+        part = left if self.team.workers > 1 else left * _EXACT_PART[self.scope]
+        return part >= n * n * _MILP_S
 
     def _exact(self, part: float | None) -> list[Job]:
         """The exact solvers, where their answer can still matter."""
@@ -378,9 +389,7 @@ class _Stages:
         bound = board.bounds.get(OrderScope.FIXED)
         if bound is not None and board.stages_cost is not None and bound.cost >= board.stages_cost:
             return []
-        if not self._exact_size or board.stages_infeasible:
-            return []
-        if self.scope is OrderScope.FREE and part is None:
+        if not self._exact_wanted:
             return []
         known = () if board.stages is None else (board.stages,)
         jobs = [

@@ -74,13 +74,14 @@ class RematSolution:
     @property
     def overhead_percent(self) -> float | None:
         """What the recomputations cost, in percent of running every node once."""
-        return None if self.cost is None else _over(self.cost, self.base_cost)
+        return None if self.cost is None else self.percent_of(self.cost)
 
     @property
     def overhead_bound_percent(self) -> float | None:
         """The proven least of it."""
-        return None if self.bound is None else _over(self.bound.cost, self.base_cost)
+        return None if self.bound is None else self.percent_of(self.bound.cost)
 
-
-def _over(cost: Cost, base: Cost) -> float:
-    return 100.0 * float(cost - base) / float(base) if base else 0.0
+    def percent_of(self, cost: Cost) -> float:
+        """What a cost is over running every node once, in percent of that."""
+        base = self.base_cost
+        return 100.0 * float(cost - base) / float(base) if base else 0.0

@@ -212,12 +212,15 @@ class Team:
                 except Exception as error:  # it is broken, was shut down, or cannot pickle the job
                     done(_failed(job, error))
             while pending and not self.interrupted and (late is None or time.time() < late):
-                self._collect(pending, done)
+                if self._collect(pending, done):
+                    break
         except KeyboardInterrupt:
             self.stopped = True
         self._stop(pending, done)
 
-    def _collect(self, pending: dict[Future[Answer], Job], done: Callable[[Answer], bool]) -> None:
+    def _collect(self, pending: dict[Future[Answer], Job], done: Callable[[Answer], bool]) -> bool:
+        """Hear the answers that have come; whether the others may stop."""
+        enough = False
         finished, _ = wait(pending, timeout=_TICK_S, return_when=FIRST_COMPLETED)
         for future in finished:
             job = pending.pop(future)
@@ -229,9 +232,9 @@ class Team:
                     self._own = None  # the next jobs get a new one
             if self._executor is not None and answer.process != (_PROCESS, os.getpid()):
                 self._elsewhere_s += answer.cpu_seconds
-            if done(answer):
-                self._stop(pending, done)
+            enough |= done(answer)
         self._heard(None)
+        return enough
 
     def _stop(self, pending: dict[Future[Answer], Job], done: Callable[[Answer], bool]) -> None:
         """End what is left: what has not begun never does, what runs hands over its best."""
@@ -245,7 +248,7 @@ class Team:
         until = time.time() + _STOP_S
         while pending and time.time() < until:
             with contextlib.suppress(KeyboardInterrupt):
-                self._collect(pending, lambda answer: done(answer) and False)
+                self._collect(pending, done)
         pending.clear()
         _stopped.discard(self._name)
         if self._event is not None:

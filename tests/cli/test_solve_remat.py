@@ -24,6 +24,7 @@ KEYS = {
     "sequence",
     "seconds",
 }
+SOLVERS = {"solver", "bound_solver", "bounds", "notes", "infeasibility", "cpu_seconds"}
 
 
 @pytest.fixture
@@ -54,7 +55,8 @@ def test_a_budget_that_is_met(
     options = ["--order", order, "--time-limit", "0.3", "--seed", "1"]
     code, answer, _ = call(training, "--budget-ratio", "0.8", *options, capsys=capsys)
     assert code == 0
-    assert set(answer) >= KEYS
+    assert set(answer) >= KEYS | SOLVERS
+    assert answer["infeasibility"] is None
     assert (answer["base_cost"], answer["budget_bytes"]) == (120, 560)
     assert cast("int", answer["peak_bytes"]) <= 560
     assert answer["bound_scope"] in ("free_order", "fixed_order")
@@ -87,12 +89,20 @@ def test_a_budget_that_is_not_met_is_exit_code_4(
 
 
 def test_wrong_options_are_exit_code_2(training: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for options, message in [
+    cases: list[tuple[list[object], str]] = [
         ([], "one of --budget"),
         (["--budget", "1", "--budget-ratio", "0.5"], "one of --budget"),
         (["--budget-ratio", "half"], "not a number"),
         (["--budget", "9", "--solver", "x"], "there is no remat solver"),
-    ]:
+        (["--pareto", "--budget", "9"], "drop --budget"),
+        (["--budget", "9", "--points", "3"], "belong to --pareto"),
+        (["--budget", "9", "-o", "front.csv"], "belong to --pareto"),
+        (["--budget", "9", "--threads", "2", "--solver", "search"], "drop --threads"),
+        (["--pareto", "--solver", "x"], "there is no remat solver"),
+        (["--pareto", "-o", training], "choose another output"),
+        (["--pareto", "-o", training.with_suffix(".txt")], "name it .csv or .json"),
+    ]
+    for options, message in cases:
         code, answer, err = call(training, *options, capsys=capsys)
         assert (code, answer) == (2, {})
         assert message in err
@@ -108,3 +118,98 @@ def test_the_text_report(training: Path, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         main(["solve", "remat", str(training), "--budget", "1"])
     assert "no sequence" in capsys.readouterr().out
+
+
+def test_the_portfolio_states_a_bound_for_each_order(
+    training: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer, _ = call(training, "--budget-ratio", "0.8", "--time-limit", "4", capsys=capsys)
+    assert code == 0
+    assert answer["bound_scope"] == "free_order"
+    bounds = {b["scope"]: b for b in cast("list[dict[str, object]]", answer["bounds"])}
+    assert bounds["fixed_order"]["solver"] == "checkmate-milp"
+    assert bounds["fixed_order"]["cost"] == 140
+    assert answer["cost"] == 140
+    assert answer["status"] in ("optimal", "time_limit")
+
+
+def test_another_solver_is_named_with_its_bound(
+    training: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--order", "fixed", "--solver", "checkmate-milp"]
+    code, answer, _ = call(training, "--budget-ratio", "0.8", *options, capsys=capsys)
+    assert (code, answer["status"], answer["cost"]) == (0, "optimal", 140)
+    assert (answer["solver"], answer["bound_solver"]) == ("checkmate-milp", "checkmate-milp")
+
+
+def test_an_infeasible_budget_says_what_forces_it(
+    training: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer, _ = call(training, "--budget", "299", capsys=capsys)
+    reason = cast("dict[str, object]", answer["infeasibility"])
+    assert code == 3
+    assert (reason["needed_bytes"], reason["excess_bytes"]) == (300, 1)
+    tensors = cast("list[dict[str, object]]", reason["tensors"])
+    assert sum(cast("int", t["bytes"]) for t in tensors) == 300
+    node = cast("int", reason["node"])
+    assert reason["node_name"] == str(node)
+    made = [t for t in tensors if t["why"] == "made"]
+    assert [(t["buffer"], t["name"]) for t in made] == [(node, str(node))]
+    with pytest.raises(SystemExit):
+        main(["solve", "remat", str(training), "--budget", "299"])
+    out = capsys.readouterr().out
+    assert f"op {node} `{node}` needs 300 bytes at once, 1 over the budget" in out
+    assert out.count("(read)") == 2
+
+
+def test_a_budget_that_no_single_op_forbids(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two results that both have to stay: nothing to repeat, and no op needs both."""
+    sizes = (2, 2, 1, 1)
+    nodes = [{"id": v, "cost_cpu": 1, "cost_ram": size} for v, size in enumerate(sizes)]
+    links = [{"source": 0, "target": 2}, {"source": 1, "target": 3}]
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps({"directed": True, "graph": {}, "nodes": nodes, "links": links}))
+    code, answer, _ = call(path, "--budget", "3", capsys=capsys)
+    assert (code, answer["status"], answer["infeasibility"]) == (3, "infeasible", None)
+    with pytest.raises(SystemExit):
+        main(["solve", "remat", str(path), "--budget", "3"])
+    out = capsys.readouterr().out
+    assert "no single op: no sequence within the budget (no useful repeat)" in out
+
+
+def test_the_front(training: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, document = tmp_path / "front.csv", tmp_path / "front.json"
+    options = ["--pareto", "--points", "3", "--time-limit", "2", "--threads", "1"]
+    code, answer, _ = call(training, *options, "-o", document, capsys=capsys)
+    assert code == 0
+    assert json.loads(document.read_text()) == answer
+    assert (answer["base_peak_bytes"], answer["base_cost"]) == (700, 120)
+    assert (answer["least_budget_bytes"], answer["least_budget_proven"]) == (300, True)
+    points = cast("list[dict[str, object]]", answer["points"])
+    assert [p["budget_bytes"] for p in points] == [700, 500, 300]
+    assert [p["budget_ratio"] for p in points] == [1.0, 500 / 700, 300 / 700]
+    assert set(points[0]) >= (KEYS | {"solver", "bound_solver", "bounds"}) - {"seconds"}
+    costs = [cast("int", p["cost"]) for p in points]
+    assert costs == sorted(set(costs))
+    with pytest.raises(SystemExit):
+        main(["solve", "remat", str(training), *options, "-o", str(table)])
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[:3] == ["budget", "ratio", "peak"]
+    assert "least budget 300 bytes: proven" in out
+    rows = table.read_text().splitlines()
+    assert rows[0].startswith("budget_bytes,budget_ratio,peak_bytes,cost,")
+    assert [row.split(",")[0] for row in rows[1:]] == ["700", "500", "300"]
+
+
+def test_processes_and_the_fixed_order(training: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--order", "fixed", "--time-limit", "30", "--threads", "2"]
+    code, answer, _ = call(training, "--budget-ratio", "0.8", *options, capsys=capsys)
+    assert (code, answer["status"], answer["cost"], answer["notes"]) == (0, "optimal", 140, [])
+    options += ["--pareto", "--points", "3"]
+    code, answer, _ = call(training, *options, capsys=capsys)
+    assert code == 0
+    assert answer["notes"] == []
+    points = cast("list[dict[str, object]]", answer["points"])
+    assert all(p["bound_scope"] == "fixed_order" for p in points[1:])

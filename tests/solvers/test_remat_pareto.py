@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lowtide.errors import InputError, LowtideError
 from lowtide.solvers.remat import pareto as sweep
+from lowtide.solvers.remat.auto import auto
 from lowtide.solvers.remat.check import peak_of
 from lowtide.solvers.remat.pareto import (
     ParetoFront,
@@ -104,7 +105,7 @@ def test_bounds_are_handed_down_and_plans_up(monkeypatch: pytest.MonkeyPatch) ->
     middle = whole.points[1]
     assert middle.solution.bound is not None
     assert middle.solution.bound.cost > TRAINING.base_cost
-    solve = sweep.auto
+    solve = auto
 
     def only(problem: RematProblem, **arguments: object) -> RematSolution:
         if problem.budget_bytes != middle.budget_bytes:

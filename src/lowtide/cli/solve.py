@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -310,32 +312,63 @@ def remat(
         str | None,
         typer.Option(help="The same, as a part of the input order's peak: 0.7.", metavar="R"),
     ] = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="What each budget costs, down to the least one.")
+    ] = False,
+    points: Annotated[
+        int | None, typer.Option(help="Budgets of --pareto; default: 8.", min=2)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write the front.", metavar="OUT.csv|OUT.json"),
+    ] = None,
     order: Annotated[
         Order, typer.Option(help="Any order, or the input order with repeats in its stages.")
     ] = Order.FREE,
     solver: Annotated[
         str,
         typer.Option(
-            help="search, checkmate-milp, checkmate-lp-rounding, interval-cp, chen-sqrt, "
-            "chen-greedy, ap-sqrt, ap-greedy, linearised-sqrt, linearised-greedy, griewank, chain, "
-            "or another package's."
+            help="auto (several), search, checkmate-milp, checkmate-lp-rounding, interval-cp, "
+            "chen-sqrt, chen-greedy, ap-sqrt, ap-greedy, linearised-sqrt, linearised-greedy, "
+            "griewank, chain, or another package's."
         ),
-    ] = "search",
+    ] = "auto",
     time_limit: TimeLimit = "30s",
     seed: Seed = 0,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Solvers at a time; default: 1, all cores with --pareto.", min=1),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the cheapest sequence of runs, repeats among them, whose peak is within a budget."""
+    from lowtide.cli.recomputation import print_solution, solution_as_json, trade_off
+    from lowtide.solvers.remat.auto import AutoOptions, auto
     from lowtide.solvers.remat.check import check as check_remat
-    from lowtide.solvers.remat.instance import read_instance as read_remat
+    from lowtide.solvers.remat.instance import read_named_instance
+    from lowtide.solvers.remat.pareto import ParetoOptions
     from lowtide.solvers.remat.problem import OrderScope
     from lowtide.solvers.remat.registry import get_solver
 
-    if (budget is None) == (budget_ratio is None):
-        raise InputError("give one of --budget SIZE and --budget-ratio R")
+    if pareto and (budget is not None or budget_ratio is not None):
+        raise InputError("--pareto finds the budgets itself: drop --budget and --budget-ratio")
+    if not pareto and (points is not None or output is not None):
+        raise InputError("--points and --output belong to --pareto: add it, or drop them")
+    if not pareto and (budget is None) == (budget_ratio is None):
+        raise InputError("give one of --budget SIZE and --budget-ratio R, or --pareto")
     run = get_solver(solver)
     limit_s = parse_seconds(time_limit)
-    problem = read_remat(path)
+    scope = OrderScope.FREE if order is Order.FREE else OrderScope.FIXED
+    if pareto:
+        options = ParetoOptions(solver=solver, threads=threads or os.cpu_count() or 1)
+        trade_off(path, output, scope, points or 8, limit_s, seed, options, as_json=as_json)
+        return
+    if threads is not None and threads > 1:
+        if solver != "auto":
+            raise InputError(f"the solver `{solver}` runs alone: drop --threads, or use auto")
+        run = partial(auto, options=AutoOptions(threads=threads))
+    instance = read_named_instance(path)
+    problem = instance.problem
     if budget is not None:
         problem = problem.with_budget(parse_bytes(budget))
     elif budget_ratio is not None:
@@ -344,48 +377,16 @@ def remat(
         progress.stage("rematerialize")
         solution = run(
             problem,
-            scope=OrderScope.FREE if order is Order.FREE else OrderScope.FIXED,
+            scope=scope,
             time_limit_s=limit_s,
             seed=seed,
             progress=lambda cost, bound: progress.costs(cost, bound, problem.base_cost),
         )
     check_remat(problem, solution)
-    bound = solution.bound
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "status": solution.status,
-                    "budget_bytes": problem.budget_bytes,
-                    "base_cost": solution.base_cost,
-                    "cost": solution.cost,
-                    "overhead_percent": solution.overhead_percent,
-                    "overhead_lower_bound_percent": solution.overhead_bound_percent,
-                    "bound_scope": None if bound is None else bound.scope,
-                    "bound_method": None if bound is None else bound.method,
-                    "peak_bytes": solution.peak_bytes,
-                    "peak_lower_bound_bytes": solution.peak_bound_bytes,
-                    "sequence": solution.sequence,
-                    "solver": solution.solver,
-                    "seconds": solution.seconds,
-                    "cpu_seconds": solution.cpu_seconds,
-                }
-            )
-        )
+        print(solution_as_json(problem, solution, instance.node_names, solver))
     else:
-        print(f"status       {solution.status}: {solution.status.message}")
-        print(f"budget       {problem.budget_bytes:,} bytes")
-        if solution.sequence is None:
-            print("no sequence")
-        else:
-            repeats = len(solution.sequence) - problem.num_nodes
-            print(f"peak         {solution.peak_bytes:,} bytes")
-            print(f"overhead     {solution.overhead_percent:.4f} % ({repeats} repeats)")
-        if bound is not None:
-            scope = bound.scope.replace("_", " ")
-            print(f"lower bound  {solution.overhead_bound_percent:.4f} % ({scope}, {bound.method})")
-        print(f"peak bound   {solution.peak_bound_bytes:,} bytes ({solution.peak_bound_method})")
-        print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
+        print_solution(problem, solution, instance.node_names)
     if solution.status is Status.INFEASIBLE:
         raise typer.Exit(_INFEASIBLE)
     if solution.sequence is None:
