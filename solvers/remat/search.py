@@ -32,7 +32,7 @@ __all__ = ["SearchOptions", "search"]
 # Looks at a run, of one walk, where neither a time limit nor a work limit is given.
 _DEFAULT_WORK = 2_000_000_000
 # The exact scheduler gets this part of the time, and no more work than this.
-_SCHEDULE_PART, _SCHEDULE_WORK = 0.1, 200_000_000
+_SCHEDULE_PART, _SCHEDULE_WORK = 0.05, 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
