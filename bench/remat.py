@@ -29,11 +29,21 @@ from lowtide.solvers.schedule.problem import Buffer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["RematCase", "RematRow", "main", "remat_cases", "run", "table", "training_graph"]
+__all__ = [
+    "FILE_NAMES",
+    "RematCase",
+    "RematRow",
+    "instance_files",
+    "main",
+    "remat_cases",
+    "run",
+    "table",
+    "training_graph",
+]
 
 # The folder's instances by the names of the targets: budget ratio, most overhead in percent, and
 # CPU-seconds. Published figures are rounded; so a target is half a unit above its last digit.
-_FILES = {
+FILE_NAMES = {
     "fcn_8_vgg_32_416x608x3": "FCN8",
     "ResNet50_256_224x224x3": "ResNet50",
     "VGG16_256_224x224x3": "VGG16",
@@ -157,18 +167,27 @@ def remat_cases(folder: Path | None) -> Iterator[RematCase]:
                     limit_s=limit_s,
                 )
         return
-    if (folder / "remat").is_dir():
-        folder = folder / "remat"
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise InstanceError(f"{folder}: no instance files (*.json)")
-    for path in paths:
-        name = _FILES.get(path.stem, path.stem)
+    for path in instance_files(folder):
+        name = FILE_NAMES.get(path.stem, path.stem)
         problem = read_instance(path)
         ratios = [ratio for known, ratio in _TARGETS if known == name] or list(_GENERATED_RATIOS)
         for ratio in ratios:
             target, limit_s = _TARGETS.get((name, ratio), (None, 5.0))
             yield RematCase(name, ratio, problem.with_budget_ratio(ratio), target, limit_s)
+
+
+def instance_files(folder: Path) -> list[Path]:
+    """The instance files of a folder, or of its folder `remat`.
+
+    Raises:
+        InstanceError: there are none.
+    """
+    if (folder / "remat").is_dir():
+        folder = folder / "remat"
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise InstanceError(f"{folder}: no instance files (*.json)")
+    return paths
 
 
 def run(
