@@ -6,7 +6,6 @@ can also run them.
 """
 
 # TensorFlow and Keras have no stubs: their modules are loaded as values of any type.
-# pyright: reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
@@ -121,11 +120,11 @@ def training_step(name: str, *, batch: int | None = None, size: int | None = Non
     model = build(batch or usual_batch, size or usual_size)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
-    @tf.function
     def step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
             value = loss(y, model(x, training=True))
         return value, tape.gradient(value, model.trainable_variables)
 
+    images = tf.TensorSpec(model.input_shape, tf.float32)
     labels = tf.TensorSpec(tuple(model.output_shape[:-1]), tf.int32)
-    return step.get_concrete_function(tf.TensorSpec(model.input_shape, tf.float32), labels)
+    return tf.function(step).get_concrete_function(images, labels)

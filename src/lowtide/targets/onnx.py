@@ -69,7 +69,8 @@ class PreparedOnnx(Prepared):
             timeout_s=CHILD_TIMEOUT_S,
             memory_limit_bytes=child_memory(self.graph),
         )
-        return {op.name: times[op.source] for op in self.graph.ops if op.source in times}
+        named = {id(node): time for node, time in times.items()}
+        return {op.name: named[id(op.source)] for op in self.graph.ops if id(op.source) in named}
 
     def stage(self, planned: Planned, destination: Path, folder: Path) -> StagedOnnx:
         """The model in the planned order."""
