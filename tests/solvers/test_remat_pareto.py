@@ -16,12 +16,8 @@ from lowtide.errors import InputError, LowtideError
 from lowtide.solvers.remat import pareto as sweep
 from lowtide.solvers.remat.auto import auto
 from lowtide.solvers.remat.check import peak_of
-from lowtide.solvers.remat.pareto import (
-    ParetoFront,
-    ParetoOptions,
-    check_front,
-    pareto,
-)
+from lowtide.solvers.remat.front import ParetoFront, check_front
+from lowtide.solvers.remat.pareto import ParetoOptions, pareto
 from lowtide.solvers.remat.problem import OrderScope, RematProblem
 from lowtide.solvers.remat.reference import solve_reference, transients
 from lowtide.solvers.status import Status
