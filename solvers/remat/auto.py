@@ -72,6 +72,7 @@ class AutoOptions:
         threads: how many solvers run at a time, in processes of their own if it is more than one.
         executor: where they run instead; `threads` of them at a time.
         work_limit: of each search, in looks at a run; unlike a time limit, repeatable.
+        order: in the free order, ask the exact scheduler.
         heuristics: begin from the classic heuristics.
         exact: ask the exact solvers; in the free order their bound is of the fixed one only, so
             without a time limit they are not asked there.
@@ -80,6 +81,7 @@ class AutoOptions:
     threads: int = 1
     executor: Executor | None = None
     work_limit: int | None = None
+    order: bool = True
     heuristics: bool = True
     exact: bool = True
 
@@ -177,7 +179,7 @@ class _Stages:
             ledger.peak_method = "no useful repeat"
 
     def _order(self) -> None:
-        if self.scope is OrderScope.FIXED:
+        if self.scope is OrderScope.FIXED or not self.options.order:
             return
         left = self.clock.left
         ordered = schedule(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import InputError, LowtideError
 from lowtide.solvers.remat.auto import AutoOptions, auto
-from lowtide.solvers.remat.bounds import base_bound, peak_bound
+from lowtide.solvers.remat.bounds import base_bound, peak_bound, repeat_bound
 from lowtide.solvers.remat.check import check_stages, peak_of
 from lowtide.solvers.remat.conclude import Clock
 from lowtide.solvers.remat.front import ParetoFront, ParetoPoint, check_front
@@ -184,6 +184,13 @@ class _Sweep:
         if ordered.order is not None:
             self.offer(ordered.order, "exact order")
             self.top = min(plan.peak for plan in self.plans)
+        # Within fewer bytes than every order needs, something has to be repeated.
+        least = ordered.lower_bound_bytes + self.problem.constant_bytes
+        bound = repeat_bound(self.problem, OrderScope.FREE)
+        if bound is not None:
+            self.bounds.append((least - 1, bound._replace(solver="bound")))
+        elif least > self.floor:
+            self.floor, self.floor_method = least, "no useful repeat"
 
     def least(self) -> None:
         """The lowest peak: the bound itself first, then halfway between failures and plans."""
@@ -278,9 +285,10 @@ class _Sweep:
         name, work = self.options.solver, self.options.work_limit
         solve: Callable[..., RematSolution] = partial(named, name)
         if name == "auto":
-            # Of the free order the exact solvers bound nothing.
-            exact = self.scope is OrderScope.FIXED
-            solve = partial(auto, start=start, options=AutoOptions(exact=exact, work_limit=work))
+            # The scheduler has been asked, and of the free order the exact solvers bound nothing.
+            fixed = self.scope is OrderScope.FIXED
+            options = AutoOptions(order=False, exact=fixed, work_limit=work)
+            solve = partial(auto, start=start, options=options)
         elif name == "search":
             solve = partial(search, start=start, options=SearchOptions(work_limit=work))
         return Job(
