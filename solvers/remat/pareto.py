@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import InputError, LowtideError
 from lowtide.solvers.remat.auto import AutoOptions, auto
-from lowtide.solvers.remat.bounds import base_bound, peak_bound
-from lowtide.solvers.remat.check import check, check_stages, peak_of
+from lowtide.solvers.remat.bounds import base_bound, peak_bound, repeat_bound
+from lowtide.solvers.remat.check import check_stages, peak_of
 from lowtide.solvers.remat.conclude import Clock
+from lowtide.solvers.remat.front import ParetoFront, ParetoPoint, check_front
 from lowtide.solvers.remat.problem import OrderScope
 from lowtide.solvers.remat.registry import get_solver
 from lowtide.solvers.remat.search import SearchOptions, search
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from lowtide.solvers.remat.problem import Cost, RematProblem
 
-__all__ = ["ParetoFront", "ParetoOptions", "ParetoPoint", "check_front", "pareto"]
+__all__ = ["ParetoOptions", "pareto"]
 
 # Parts of the time: for the best order, and for the least budget.
 _ORDER_PART, _LEAST_PART = 0.1, 0.25
@@ -67,46 +68,6 @@ class ParetoOptions:
     threads: int = 1
     executor: Executor | None = None
     work_limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ParetoPoint:
-    """A budget, and the solution for it; its sequence is not None."""
-
-    budget_bytes: int
-    solution: RematSolution
-
-
-@dataclass(frozen=True, slots=True)
-class ParetoFront:
-    """The trade-off between budget and cost.
-
-    Attributes:
-        points: the largest budget first; budgets and peaks fall strictly, costs rise strictly.
-        scope: of all solutions.
-        base_peak_bytes: of the input order; ratios are parts of it.
-        least_budget_bytes: the smallest budget that a plan was found for.
-        least_bound_bytes: no sequence of the scope has a lower peak, whatever its cost.
-        least_bound_method: the argument behind it.
-        seconds: wall time.
-        cpu_seconds: processor time of all processes.
-        notes: what went wrong without harm to the result.
-    """
-
-    points: tuple[ParetoPoint, ...]
-    scope: OrderScope
-    base_peak_bytes: int
-    least_budget_bytes: int
-    least_bound_bytes: int
-    least_bound_method: str
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    notes: tuple[str, ...] = ()
-
-    @property
-    def least_proven(self) -> bool:
-        """Whether no plan at all meets a smaller budget than the smallest here."""
-        return self.least_bound_bytes == self.least_budget_bytes
 
 
 def pareto(
@@ -155,32 +116,6 @@ def pareto(
     front = sweep.front(points)
     check_front(problem, front)
     return front
-
-
-def check_front(problem: RematProblem, front: ParetoFront) -> None:
-    """Raise `LowtideError` unless every point passes the checker and the front is monotone."""
-    before: ParetoPoint | None = None
-    if not front.points:
-        raise LowtideError("a front without points")
-    for point in front.points:
-        solution = point.solution
-        check(problem.with_budget(point.budget_bytes), solution)
-        if solution.cost is None or solution.peak_bytes is None or solution.scope != front.scope:
-            raise LowtideError(f"no plan of the scope at {point.budget_bytes} bytes")
-        if before is not None:
-            cost, peak = before.solution.cost, before.solution.peak_bytes
-            if cost is None or peak is None or before.budget_bytes <= point.budget_bytes:
-                raise LowtideError("the budgets of a front do not fall")
-            if cost >= solution.cost or peak <= solution.peak_bytes:
-                raise LowtideError(f"the point at {before.budget_bytes} bytes is dominated")
-        before = point
-    if before is None or before.solution.peak_bytes != front.least_budget_bytes:
-        raise LowtideError("the least budget is not the last point's")
-    if front.least_bound_bytes > front.least_budget_bytes:
-        raise LowtideError(
-            f"the bound {front.least_bound_bytes} exceeds a peak that is reached, "
-            f"{front.least_budget_bytes}"
-        )
 
 
 def named(name: str, problem: RematProblem, **arguments: object) -> RematSolution:
@@ -249,6 +184,13 @@ class _Sweep:
         if ordered.order is not None:
             self.offer(ordered.order, "exact order")
             self.top = min(plan.peak for plan in self.plans)
+        # Within fewer bytes than every order needs, something has to be repeated.
+        least = ordered.lower_bound_bytes + self.problem.constant_bytes
+        bound = repeat_bound(self.problem, OrderScope.FREE)
+        if bound is not None:
+            self.bounds.append((least - 1, bound._replace(solver="bound")))
+        elif least > self.floor:
+            self.floor, self.floor_method = least, "no useful repeat"
 
     def least(self) -> None:
         """The lowest peak: the bound itself first, then halfway between failures and plans."""
@@ -343,9 +285,10 @@ class _Sweep:
         name, work = self.options.solver, self.options.work_limit
         solve: Callable[..., RematSolution] = partial(named, name)
         if name == "auto":
-            # Of the free order the exact solvers bound nothing.
-            exact = self.scope is OrderScope.FIXED
-            solve = partial(auto, start=start, options=AutoOptions(exact=exact, work_limit=work))
+            # The scheduler has been asked, and of the free order the exact solvers bound nothing.
+            fixed = self.scope is OrderScope.FIXED
+            options = AutoOptions(order=False, exact=fixed, work_limit=work)
+            solve = partial(auto, start=start, options=options)
         elif name == "search":
             solve = partial(search, start=start, options=SearchOptions(work_limit=work))
         return Job(

@@ -5,8 +5,9 @@
 
 A job that fails is an answer that says so.  Ctrl-C and `stop` end the jobs that are running with
 the best that they have: in this process and in threads of it through their progress functions, in
-a pool of ours by an event that interrupts each worker.  Another executor's processes cannot be
-reached; their jobs end at their time limit, and are not waited for.
+a pool of ours by a pipe whose end interrupts each worker (the end of this process does, too).
+Another executor's processes cannot be reached; their jobs end at their time limit, and are not
+waited for.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from lowtide.errors import LowtideError
 from lowtide.solvers.interrupts import Interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from concurrent.futures import Executor, Future
-    from multiprocessing.synchronize import Event
+    from multiprocessing.connection import Connection
 
     from lowtide.solvers.remat.problem import Cost, OrderScope, RematProblem
     from lowtide.solvers.remat.solution import RematSolution
@@ -118,7 +119,8 @@ def work(job: Job, team: str = "", tell: Callable[[Cost | None], None] | None = 
 
 def cpu_seconds() -> float:
     """Processor time of this process, all its threads, and its children that have ended."""
-    return sum(os.times()[:4])
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 class Team:
@@ -142,7 +144,8 @@ class Team:
         self.notes: list[str] = []
         self._executor, self._tell = executor, tell
         self._own: ProcessPoolExecutor | None = None
-        self._event: Event | None = None
+        self._pools: list[ProcessPoolExecutor] = []  # all that were ours
+        self._pipe: tuple[Connection, Connection] | None = None
         self._interrupts = Interrupts()
         self._name = uuid.uuid4().hex
         self._begin, self._elsewhere_s, self._spent_s = cpu_seconds(), 0.0, 0.0
@@ -153,10 +156,9 @@ class Team:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self._own is not None:
-                if self._event is not None:
-                    self._event.set()
-                self._own.shutdown(wait=True, cancel_futures=True)
+            self._retire()
+            for pool in self._pools:
+                pool.shutdown(wait=True, cancel_futures=True)
         finally:
             _stopped.discard(self._name)
             self._interrupts.__exit__()
@@ -208,7 +210,8 @@ class Team:
         try:
             for job in jobs:
                 try:
-                    pending[executor.submit(_serve, job, self._name)] = job
+                    with _uninterrupted():
+                        pending[executor.submit(_serve, job, self._name)] = job
                 except Exception as error:  # it is broken, was shut down, or cannot pickle the job
                     done(_failed(job, error))
             while pending and not self.interrupted and (late is None or time.time() < late):
@@ -229,7 +232,7 @@ class Team:
             except Exception as error:
                 answer = _failed(job, error)
                 if isinstance(error, BrokenExecutor):
-                    self._own = None  # the next jobs get a new one
+                    self._retire()  # the next jobs get a new one
             if self._executor is not None and answer.process != (_PROCESS, os.getpid()):
                 self._elsewhere_s += answer.cpu_seconds
             enough |= done(answer)
@@ -243,34 +246,53 @@ class Team:
         for future in [f for f in pending if f.cancel()]:
             del pending[future]
         _stopped.add(self._name)
-        if self._event is not None:
-            self._event.set()
+        self._retire()
         until = time.time() + _STOP_S
         while pending and time.time() < until:
             with contextlib.suppress(KeyboardInterrupt):
                 self._collect(pending, done)
         pending.clear()
         _stopped.discard(self._name)
-        if self._event is not None:
-            self._event.clear()
 
     def _start(self) -> None:
         """A pool of our own, if there is none yet; without one the jobs run in this process."""
         if self._own is not None:
             return
         context = multiprocessing.get_context("spawn")
-        self._event = context.Event()
+        self._pipe = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(
-            self.workers, context, initializer=_begin_worker, initargs=(self._event,)
+            self.workers, context, initializer=_begin_worker, initargs=(self._pipe[0],)
         )
+        self._pools.append(pool)
         try:
-            pool.submit(os.getpid).result()
+            with _uninterrupted():
+                probe = pool.submit(os.getpid)
+            probe.result()
         except BrokenExecutor as error:
             # Most often the main module lacks `if __name__ == "__main__"`.
             self.notes.append(f"no pool of processes, so one after another: {error}")
             self.workers = 1
+            self._retire()
         else:
             self._own = pool
+
+    def _retire(self) -> None:
+        """Interrupt our pool's workers, and use it no more."""
+        self._own = None
+        if self._pipe is not None:
+            for end in self._pipe:
+                end.close()
+            self._pipe = None
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Generator[None]:
+    """Ctrl-C waits, and processes that begin meanwhile begin without it."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _failed(job: Job, error: Exception) -> Answer:
@@ -283,14 +305,18 @@ def _serve(job: Job, team: str) -> Answer:
         return work(job, team)
 
 
-def _begin_worker(event: Event) -> None:
-    """A worker of ours: idle it ignores Ctrl-C, busy it is interrupted by the event, too."""
+def _begin_worker(stop: Connection) -> None:
+    """A worker of ours: idle it ignores Ctrl-C, busy it is interrupted by the pipe's end, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
     def watch() -> None:
-        while True:
-            event.wait()
+        with contextlib.suppress(EOFError, OSError):
+            stop.recv_bytes()
+        parent = multiprocessing.parent_process()
+        while parent is None or parent.is_alive():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(_TICK_S)
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from random import Random
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,12 +19,8 @@ from lowtide.errors import InputError, LowtideError
 from lowtide.solvers.remat import pareto as sweep
 from lowtide.solvers.remat.auto import auto
 from lowtide.solvers.remat.check import peak_of
-from lowtide.solvers.remat.pareto import (
-    ParetoFront,
-    ParetoOptions,
-    check_front,
-    pareto,
-)
+from lowtide.solvers.remat.front import ParetoFront, check_front
+from lowtide.solvers.remat.pareto import ParetoOptions, pareto
 from lowtide.solvers.remat.problem import OrderScope, RematProblem
 from lowtide.solvers.remat.reference import solve_reference, transients
 from lowtide.solvers.status import Status
@@ -146,6 +145,23 @@ def test_executors(kind: str) -> None:
     check_front(TRAINING, front)
     assert front.notes == ()
     assert len(front.points) >= 3
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interruption_gives_what_is_known(threads: int) -> None:
+    problem = training_problem(60, Random(2))
+    timers: list[Timer] = []
+
+    def progress(done: int, total: int) -> None:
+        assert 0 <= done < total
+        if not timers:
+            timers.append(Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]))
+            timers[0].start()
+
+    options = ParetoOptions(threads=threads)
+    front = pareto(problem, points=5, time_limit_s=20.0, progress=progress, options=options)
+    check_front(problem, front)
+    assert front.notes == ("interrupted",)
 
 
 def test_no_time_is_the_order_alone() -> None:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lowtide.solvers.remat.explain import Infeasibility
+    from lowtide.solvers.remat.front import ParetoFront, ParetoPoint
     from lowtide.solvers.remat.instance import RematInstance
-    from lowtide.solvers.remat.pareto import ParetoFront, ParetoOptions, ParetoPoint
+    from lowtide.solvers.remat.pareto import ParetoOptions
     from lowtide.solvers.remat.problem import OrderScope, RematProblem
     from lowtide.solvers.remat.solution import RematSolution
 
