@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lowtide.frontends.tvm import Imported
     from lowtide.ir import Graph, Op
 
-__all__ = ["ACCOUNTING", "FunctionPlan", "plan_function"]
+__all__ = ["ACCOUNTING", "FunctionPlan", "plan_function", "refuse_excess"]
 
 # The function's inputs and results are the caller's. Kernels are compiled for arguments that do not
 # overlap, so nothing is written in place.
@@ -32,16 +32,31 @@ class FunctionPlan:
         imported: the function as it was lowered.
         graph: what can lie in the arena.
         plan: the sequence, the offsets, the certificate.
+        bound_bytes: no sequence that was looked for has a lower arena.
     """
 
     imported: Imported
     graph: Graph
     plan: Plan
+    bound_bytes: int = 0
 
     @property
     def order(self) -> tuple[Op, ...]:
-        """The planned sequence."""
+        """The planned sequence, as ops of `graph`."""
+        if self.repeats:
+            return self.graph.ops
         return tuple(self.graph.op(name) for name in self.plan.sequence)
+
+    @property
+    def repeats(self) -> int:
+        """How many steps compute something again; `graph` has an op for every step then."""
+        return len(self.plan.sequence) - len(set(self.plan.sequence))
+
+    @property
+    def flops(self) -> int:
+        """Floating point operations of all steps, as TVM estimates them."""
+        graph = self.imported.graph
+        return sum(graph.op(name).flops for name in self.plan.sequence)
 
     @property
     def arena_bytes(self) -> int:
@@ -74,12 +89,7 @@ def plan_function(
     work_limit: int | None = None,
     seed: int = 0,
 ) -> FunctionPlan:
-    """Run the passes on one function.
-
-    Raises:
-        BudgetInfeasibleError: no order has an arena within the budget: proven.
-        BudgetNotMetError: none was found.
-    """
+    """Run the passes on one function; the arena may be above the budget, see `refuse_excess`."""
     graph = imported.arena_graph()
     blank = Plan("", "tvm", "none", {}, tuple(op.name for op in graph.ops))
     state = run(
@@ -91,14 +101,30 @@ def plan_function(
             seed=seed,
             time_limit_s=time_limit_s,
             work_limit=work_limit,
+            budget_bytes=budget_bytes,
+            repeats=True,
         ),
     )
-    plan = state.plan
-    arena, certificate = plan.arena_bytes or 0, plan.certificate
-    if budget_bytes is not None and arena > budget_bytes:
-        bound = certificate.lower_bound_bytes if certificate is not None else 0
-        text = f"the arena of `{graph.name}` takes {arena} bytes, the budget is {budget_bytes}"
-        if bound > budget_bytes:
-            raise BudgetInfeasibleError(f"{text}; no order needs less than {bound}: raise it")
-        raise BudgetNotMetError(f"{text}; no order needs less than {bound}: raise one of them")
-    return FunctionPlan(imported, state.graph, plan)
+    bound = state.peak_floor_bytes
+    if bound is None:
+        certificate = state.plan.certificate
+        bound = 0 if certificate is None else certificate.lower_bound_bytes
+    return FunctionPlan(imported, state.graph, state.plan, bound)
+
+
+def refuse_excess(planned: FunctionPlan, budget_bytes: int) -> None:
+    """Raise where the arena is above its budget.
+
+    Raises:
+        BudgetInfeasibleError: every sequence has a larger arena: proven.
+        BudgetNotMetError: none was found within the budget.
+    """
+    if planned.arena_bytes <= budget_bytes:
+        return
+    text = (
+        f"the arena of `{planned.graph.name}` takes {planned.arena_bytes} bytes, the budget is "
+        f"{budget_bytes}; no sequence needs less than {planned.bound_bytes}: raise the budget"
+    )
+    if planned.bound_bytes > budget_bytes:
+        raise BudgetInfeasibleError(text)
+    raise BudgetNotMetError(text)
