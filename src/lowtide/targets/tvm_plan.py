@@ -32,13 +32,14 @@ class FunctionPlan:
         imported: the function as it was lowered.
         graph: what can lie in the arena.
         plan: the sequence, the offsets, the certificate.
-        bound_bytes: no sequence that was looked for has a lower arena.
+        floor_bytes: no sequence, with repeats or without, has a lower arena; None where only orders
+            were looked at.
     """
 
     imported: Imported
     graph: Graph
     plan: Plan
-    bound_bytes: int = 0
+    floor_bytes: int | None = None
 
     @property
     def order(self) -> tuple[Op, ...]:
@@ -105,26 +106,25 @@ def plan_function(
             repeats=True,
         ),
     )
-    bound = state.peak_floor_bytes
-    if bound is None:
-        certificate = state.plan.certificate
-        bound = 0 if certificate is None else certificate.lower_bound_bytes
-    return FunctionPlan(imported, state.graph, state.plan, bound)
+    return FunctionPlan(imported, state.graph, state.plan, state.peak_floor_bytes)
 
 
 def refuse_excess(planned: FunctionPlan, budget_bytes: int) -> None:
     """Raise where the arena is above its budget.
 
     Raises:
-        BudgetInfeasibleError: every sequence has a larger arena: proven.
+        BudgetInfeasibleError: whatever the passes may do has a larger arena: proven.
         BudgetNotMetError: none was found within the budget.
     """
     if planned.arena_bytes <= budget_bytes:
         return
+    certificate, kind, bound = planned.plan.certificate, "sequence", planned.floor_bytes
+    if bound is None:
+        kind, bound = "order", 0 if certificate is None else certificate.lower_bound_bytes
     text = (
         f"the arena of `{planned.graph.name}` takes {planned.arena_bytes} bytes, the budget is "
-        f"{budget_bytes}; no sequence needs less than {planned.bound_bytes}: raise the budget"
+        f"{budget_bytes}; no {kind} needs less than {bound}: raise the budget"
     )
-    if planned.bound_bytes > budget_bytes:
+    if bound > budget_bytes:
         raise BudgetInfeasibleError(text)
     raise BudgetNotMetError(text)

@@ -103,7 +103,7 @@ class TrainingPipeline(Pipeline):
             self.budget = int(self.budget * before)
         if self.budget is None or before <= self.budget:
             return found
-        best = found
+        best, floor = found, 0
         aim = self.budget - (before - found.arena_bytes)
         for _ in range(_ATTEMPTS):
             if aim <= 0:
@@ -112,21 +112,26 @@ class TrainingPipeline(Pipeline):
             excess = needed(found) - self.budget
             if excess <= 0:
                 return found
+            floor = max(floor, found.floor_bytes or 0)
             if needed(found) < needed(best):
                 best = found
-            if found.arena_bytes > aim:  # not that it was used badly: it was not met
-                break
+            if found.arena_bytes > aim and found.floor_bytes is not None:
+                break  # the search found nothing for this arena, nor will it for a smaller one
             aim -= excess
-        raise self._excess(best, max(1, aim))
+        raise self._excess(best, floor, self.budget)
 
-    def _excess(self, best: FunctionPlan, aim: int) -> BudgetInfeasibleError | BudgetNotMetError:
-        """Why no plan is within the budget, with the smallest that was met."""
+    def _excess(
+        self, best: FunctionPlan, floor: int, budget: int | float
+    ) -> BudgetInfeasibleError | BudgetNotMetError:
+        """Why no plan is within the budget, with the smallest that was met.
+
+        The arena lives while its lowest possible peak does, and at the end all results live beside
+        the workspace of every kernel so far.
+        """
         beside = best.output_bytes + best.workspace_bytes
-        bound = max(best.bound_bytes, beside)
-        assert self.budget is not None
-        proven = bound > self.budget
+        proven = max(floor, beside) > budget
         text = (
-            f"a call of `{self.function}` may allocate {self.budget} bytes, and no plan within it "
+            f"a call of `{self.function}` may allocate {budget} bytes, and no plan within it "
             f"{'exists' if proven else 'was found'}; the smallest budget that was met is "
             f"{needed(best)} bytes, {beside} of them for results and workspace: raise the budget, "
             f"or reduce the batch"
