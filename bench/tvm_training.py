@@ -33,6 +33,9 @@ from lowtide.targets.tvm_pipeline import apply, stages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lowtide.bench.tvm_training_networks import Network
 
 __all__ = ["Row", "main", "run_network"]
@@ -76,11 +79,11 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """No more bytes and operations than TVM, the same bits, and as predicted."""
+        """The same bits, as predicted, in TVM's bytes; no more operations than its checkpoints."""
         if self.predicted is None:
             return self.theirs is None
         assert self.measured is not None
-        fewer = self.their_flops is None or self.flops <= self.their_flops
+        fewer = not self.their_flops or self.flops <= self.their_flops
         return self.same and fewer and self.measured == self.predicted <= self.budget
 
 
@@ -131,7 +134,7 @@ def run_network(name: str, network: Network) -> list[Row]:
 def _ours(
     label: tuple[str, str],
     module: object,
-    arguments: Sequence[object],
+    arguments: Sequence[NDArray[np.float32]],
     budget: float,
     theirs: tuple[int | None, float | None, float | None],
     expected: tuple[list[bytes], int],
