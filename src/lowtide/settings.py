@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "LEVELS", "TARGETS", "Settings", "target_for"]
 
 # Which targets read which format; the first is the default.
-FORMATS = {"onnx": ("onnxruntime", "onnx", "tvm"), "tflite": ("tflite", "c")}
-TARGETS = tuple(target for targets in FORMATS.values() for target in targets)
+FORMATS = {"onnx": ("onnxruntime", "onnx", "tvm", "c"), "tflite": ("tflite", "c")}
+TARGETS = tuple(dict.fromkeys(target for targets in FORMATS.values() for target in targets))
 LEVELS = ("all", "extended", "basic")
 
 # Without a time limit the search ends after this much work, which is repeatable and took at most
