@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, cast
 from lowtide.backends.tvm.emit import emit
 from lowtide.errors import LowtideError, ModelError
 from lowtide.frontends.tvm import import_function
-from lowtide.frontends.tvm.importer import UNBOUNDED
+from lowtide.frontends.tvm.imported import UNBOUNDED
 from lowtide.targets.tvm_lean import lean
 from lowtide.targets.tvm_plan import plan_function, refuse_excess
 
