@@ -17,7 +17,7 @@ from lowtide.ir import parse, simulate
 from lowtide.planning import Planned, Prepared
 from lowtide.sources import Origin
 from lowtide.targets.tvm_child import call
-from lowtide.targets.tvm_plan import ACCOUNTING
+from lowtide.targets.tvm_plan import ACCOUNTING, without_workspace
 
 if TYPE_CHECKING:
     import onnx
@@ -68,12 +68,9 @@ class PreparedTvm(Prepared):
 
     def conclude(self, planned: Planned) -> Planned:
         """What is beside the arena is covered by no proof about it."""
-        certificate = planned.plan.certificate
-        if certificate is None or self.workspace_bytes == 0:
+        if self.workspace_bytes == 0:
             return planned
-        covers = tuple(what for what in certificate.covers if what != "workspace")
-        certificate = replace(certificate, covers=covers)
-        return replace(planned, plan=replace(planned.plan, certificate=certificate))
+        return replace(planned, plan=without_workspace(planned.plan))
 
     def request(self, folder: Path) -> dict[str, object]:
         """What a child of `tvm_child` needs; the model is written into the folder.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lowtide.frontends.tvm import Imported
     from lowtide.ir import Graph, Op
 
-__all__ = ["ACCOUNTING", "FunctionPlan", "plan_function", "refuse_excess"]
+__all__ = ["ACCOUNTING", "FunctionPlan", "plan_function", "refuse_excess", "without_workspace"]
 
 # The function's inputs and results are the caller's. Kernels are compiled for arguments that do not
 # overlap, so nothing is written in place.
@@ -106,7 +106,19 @@ def plan_function(
             repeats=True,
         ),
     )
-    return FunctionPlan(imported, state.graph, state.plan, state.peak_floor_bytes)
+    plan = state.plan
+    if not all(op.workspace_known and not op.workspace_bytes for op in imported.graph.ops):
+        plan = without_workspace(plan)
+    return FunctionPlan(imported, state.graph, plan, state.peak_floor_bytes)
+
+
+def without_workspace(plan: Plan) -> Plan:
+    """The plan, whose proof does not cover kernels' workspace: that lies beside the arena."""
+    certificate = plan.certificate
+    if certificate is None:
+        return plan
+    covers = tuple(what for what in certificate.covers if what != "workspace")
+    return replace(plan, certificate=replace(certificate, covers=covers))
 
 
 def refuse_excess(planned: FunctionPlan, budget_bytes: int) -> None:
