@@ -15,20 +15,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lowtide.backends.tvm.measure import measure
 from lowtide.backends.tvm.predict import first_run_peak
 from lowtide.bench import protocol
 from lowtide.bench.model_peaks import light_models
+from lowtide.bench.tvm_runs import run_finished
 from lowtide.frontends.tvm.onnx_model import from_onnx
 from lowtide.ir import simulate
 from lowtide.targets.tvm_pipeline import stages
@@ -38,13 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import tvm
+    from numpy.typing import NDArray
 
-    from lowtide.backends.tvm.measure import Run
+    Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 __all__ = ["Row", "main", "randomized", "run_model"]
 
 # Slow to run with kernels that nobody tuned, or hundreds of megabytes of weights.
 _PLAN_ONLY = ("light_vgg19", "light_zfnet512", "light_bvlc_alexnet")
+_LEAN = ("light_squeezenet", "light_resnet50")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Row:
         max_error: against ONNX Runtime, relative to the largest value.
         same_as_tvm: whether the outputs are TVM's, bit for bit.
         plan_seconds: of our planning, wall time.
+        lean: what was executed with lean kernels too.
     """
 
     model: str
@@ -88,6 +90,28 @@ class Row:
     seconds_tvm: float | None = None
     max_error: float | None = None
     same_as_tvm: bool | None = None
+    lean: Lean | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lean:
+    """Our plan with kernels that keep less scratch; bytes.
+
+    Attributes:
+        predicted: the first run.
+        measured: the same, measured.
+        warm: the second run.
+        seconds: of a run.
+        flops: percent more floating point operations.
+        max_error: against ONNX Runtime, relative to the largest value.
+    """
+
+    predicted: int | None
+    measured: int | None
+    warm: int | None
+    seconds: float
+    flops: float
+    max_error: float
 
 
 def randomized(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
@@ -119,7 +143,7 @@ def randomized(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
     return result
 
 
-def run_model(path: Path, *, execute: bool) -> Row:
+def run_model(path: Path, *, execute: bool, lean: bool = False) -> Row:
     """Plan one model, and run both plans in fresh processes where `execute` says so."""
     import tvm
 
@@ -154,26 +178,51 @@ def run_model(path: Path, *, execute: bool) -> Row:
     )
     if not execute:
         return row
-    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        (run, found), (run_tvm, found_tvm) = (
-            _run(module, model, Path(folder)) for module in finished
-        )
-        expected = _reference(model)
-    return Row(
-        **{
-            **asdict(row),
-            "measured": run.first_peak_bytes,
-            "measured_tvm": run_tvm.first_peak_bytes,
-            "warm": run.warm_peak_bytes,
-            "warm_tvm": run_tvm.warm_peak_bytes,
-            "seconds": run.seconds,
-            "seconds_tvm": run_tvm.seconds,
-            "max_error": max(
-                float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
-                for a, b in zip(found, expected, strict=True)
-            ),
-            "same_as_tvm": all(np.array_equal(a, b) for a, b in zip(found, found_tvm, strict=True)),
-        }
+    inputs = _inputs(model)
+    run, found = run_finished(finished[0], list(inputs.values()))
+    run_tvm, found_tvm = run_finished(finished[1], list(inputs.values()))
+    expected = _reference(model)
+    return replace(
+        row,
+        measured=run.first_peak_bytes,
+        measured_tvm=run_tvm.first_peak_bytes,
+        warm=run.warm_peak_bytes,
+        warm_tvm=run_tvm.warm_peak_bytes,
+        seconds=run.seconds,
+        seconds_tvm=run_tvm.seconds,
+        max_error=_error(found, expected),
+        same_as_tvm=all(np.array_equal(a, b) for a, b in zip(found, found_tvm, strict=True)),
+        lean=_lean(source, list(inputs.values()), expected, plan.flops) if lean else None,
+    )
+
+
+def _lean(source: tvm.IRModule, inputs: list[Array], expected: list[Array], flops: int) -> Lean:
+    """The same with lean kernels."""
+    import tvm
+
+    import lowtide.tvm as facade
+
+    target = tvm.target.Target("llvm")
+    ours = facade.pipeline(lean=True)
+    with target:
+        finished = ours(source)
+    plan = ours.plans["main"]
+    run, found = run_finished(finished, inputs)
+    return Lean(
+        predicted=first_run_peak(plan),
+        measured=run.first_peak_bytes,
+        warm=run.warm_peak_bytes,
+        seconds=run.seconds,
+        flops=100 * (plan.flops - flops) / flops,
+        max_error=_error(found, expected),
+    )
+
+
+def _error(found: Sequence[NDArray[Any]], expected: Sequence[Array]) -> float:
+    """The largest difference, relative to the largest value."""
+    return max(
+        float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
+        for a, b in zip(found, expected, strict=True)
     )
 
 
@@ -188,11 +237,11 @@ def _storages(function: tvm.relax.Function) -> int:
     return total
 
 
-def _inputs(model: onnx.ModelProto) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def _inputs(model: onnx.ModelProto) -> dict[str, Array]:
     """Random inputs, the same for every runtime."""
     rng = np.random.default_rng(1)
     weights = {t.name for t in model.graph.initializer}
-    found: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
+    found: dict[str, Array] = {}
     for value in model.graph.input:
         if value.name not in weights:
             dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -200,34 +249,13 @@ def _inputs(model: onnx.ModelProto) -> dict[str, np.ndarray[tuple[int, ...], np.
     return found
 
 
-def _run(
-    module: tvm.IRModule, model: onnx.ModelProto, folder: Path
-) -> tuple[Run, list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]:
-    """Compile a finished module, run it in a fresh process."""
-    import tvm
-
-    executable = tvm.compile(module, target="llvm", relax_pipeline=None)
-    library, arguments, outputs = (folder / n for n in ("model.so", "in.npz", "out.npz"))
-    executable.export_library(str(library))
-    given = {f"arg{i}": value for i, value in enumerate(_inputs(model).values())}
-    np.savez(arguments, **given)  # type: ignore[arg-type]
-    run = measure(library, arguments, outputs, runs=1, instrumented=0, timeout_s=600.0)
-    assert not run.error, run.error
-    with np.load(outputs) as stored:
-        return run, [stored[f"out{i}"] for i in range(len(stored.files))]
-
-
-def _reference(
-    model: onnx.ModelProto,
-) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def _reference(model: onnx.ModelProto) -> list[Array]:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return cast(
-        "list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]", session.run(None, _inputs(model))
-    )
+    return cast("list[Array]", session.run(None, _inputs(model)))
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -270,6 +298,25 @@ def _table(rows: Sequence[Row]) -> str:
             if row.measured is not None
         ],
     )
+    lean = protocol.markdown(
+        (
+            *("model", "predicted", "first run", "not lean", "TVM's", "second run", "FLOPs"),
+            *("seconds", "not lean", "relative error"),
+        ),
+        [
+            (
+                row.model.removeprefix("light_"),
+                *map(number, (row.lean.predicted, row.lean.measured)),
+                *map(number, (row.measured, row.measured_tvm, row.lean.warm)),
+                f"+{row.lean.flops:.1f} %",
+                f"{row.lean.seconds:.2f}",
+                f"{row.seconds:.2f}",
+                f"{row.lean.max_error:.1e}",
+            )
+            for row in rows
+            if row.lean is not None
+        ],
+    )
     return (
         "# TVM: memory plans of the onnx package's models\n\n"
         "Bytes of intermediate tensors, batch 1, 64-byte aligned; results of the model apart. The "
@@ -277,7 +324,9 @@ def _table(rows: Sequence[Row]) -> str:
         f"{plans}\n\n## Executed\n\n"
         "Highest level of the blocks that TVM's runtime takes in the first run of a fresh process "
         "(arena, results, and the kernels' own workspace, which stays) and in the second; random "
-        f"weights; kernels as TVM generates them without tuning.\n\n{runs}\n"
+        f"weights; kernels as TVM generates them without tuning.\n\n{runs}\n\n## Lean kernels\n\n"
+        "Kernels exchanged for ones that keep less scratch, where floating point operations grow "
+        f"by at most a twentieth.\n\n{lean}\n"
     )
 
 
@@ -286,11 +335,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tvm", description=__doc__)
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--plan-only", nargs="*", default=_PLAN_ONLY, help="stems of files")
+    parser.add_argument("--lean", nargs="*", default=_LEAN, help="stems of files")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args(arguments)
     rows: list[Row] = []
     for path in options.models or light_models():
-        row = run_model(path, execute=path.stem not in options.plan_only)
+        execute = path.stem not in options.plan_only
+        row = run_model(path, execute=execute, lean=execute and path.stem in options.lean)
         rows.append(row)
         print(row, file=sys.stderr, flush=True)
     text = _table(rows)
@@ -300,6 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = {"plan_only": " ".join(options.plan_only)}
         protocol.write(options.output, text, document, settings)
     wrong = [row.model for row in rows if row.measured not in (None, row.predicted)]
+    wrong += [row.model for row in rows if row.lean and row.lean.measured != row.lean.predicted]
     return 1 if wrong else 0
 
 

@@ -11,25 +11,27 @@ types that share it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from lowtide.backends.atomic import AtomicFile
-from lowtide.errors import InputError, ModelError
+from lowtide.backends.c.folder import MANIFEST, write_folder
+from lowtide.errors import ModelError
 from lowtide.ir import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from lowtide.backends.tvm.c_kernels import CKernel
     from lowtide.frontends.tvm import Imported
-    from lowtide.ir import Graph, Op, Tensor
+    from lowtide.ir import Op, Tensor
     from lowtide.passes.plan import Plan
 
 __all__ = ["CProgram", "write_program"]
@@ -82,25 +84,27 @@ class CProgram:
     plan: Plan
 
     def save(self, folder: Path) -> None:
-        """Write the files into a folder, which is made if it is not there.
+        """Write the folder; it appears whole or not at all, and replaces only one of its kind.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: the destination is something else, or cannot be written.
         """
-        try:
-            folder.mkdir(exist_ok=True)
-            for name, text in self.files.items():
-                with AtomicFile(folder / name) as file:
-                    file.stream.write(text.encode())
-                    file.commit()
-        except OSError as error:
-            raise InputError(f"cannot write {folder}: {error.strerror or error}") from None
+        files = {name: text.encode() for name, text in self.files.items()}
+        manifest = {
+            "schema": "lowtide.c/1",
+            "name": self.name,
+            "arena": {"bytes": self.arena_bytes, "basis": "planned", "how": "static"},
+            "weights_bytes": self.weights_bytes,
+            "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        }
+        files[MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
+        write_folder(folder, files)
 
 
 def write_program(
     name: str,
     imported: Imported,
-    graph: Graph,
+    steps: Sequence[Op],
     plan: Plan,
     kernels: Mapping[str, CKernel],
     source: str,
@@ -110,15 +114,16 @@ def write_program(
     Args:
         name: the prefix of files and symbols, a C identifier.
         imported: the function.
-        graph: what the plan is for: its ops, with the kernels' scratch as their last results.
-        plan: sequence and offsets.
+        steps: of the planned sequence, with the kernels' scratch as their last results; what runs
+            again is a step of its own.
+        plan: the names of their ops in the function, and offsets.
         kernels: by the kinds of the ops.
         source: of all kernels.
 
     Raises:
         ModelError: a tensor's type is none of C's.
     """
-    return _Program(name, imported, graph, plan, kernels, source).text()
+    return _Program(name, imported, steps, plan, kernels, source).text()
 
 
 class _Program:
@@ -128,12 +133,12 @@ class _Program:
         self,
         name: str,
         imported: Imported,
-        graph: Graph,
+        steps: Sequence[Op],
         plan: Plan,
         kernels: Mapping[str, CKernel],
         source: str,
     ) -> None:
-        self.name, self.imported, self.graph, self.plan = name, imported, graph, plan
+        self.name, self.imported, self.steps, self.plan = name, imported, steps, plan
         self.kernels, self.source = kernels, source
         full = imported.graph
         self.inputs = [t for t in full.tensors if t.producer is None and t.role is Role.INPUT]
@@ -150,16 +155,17 @@ class _Program:
 
     def text(self) -> CProgram:
         """All files."""
-        name, arena = self.name, max(1, self.plan.arena_bytes or 0)
+        name, imported = self.name, self.imported
+        arena = max(1, self.plan.arena_bytes or 0)
         weights = sum(t.nbytes for t in self.constants)
         guard = name.upper()
         sizes = "".join(
             f"#define {guard}_{kind}{index}_SIZE {math.prod(tensor.shape)}\n"
-            for kind, tensors in (("IN", self.inputs), ("OUT", self.imported.graph.outputs))
+            for kind, tensors in (("IN", self.inputs), ("OUT", imported.graph.outputs))
             for index, tensor in enumerate(tensors)
         )
         parameters = [f"const {_type(t)} *in{i}" for i, t in enumerate(self.inputs)]
-        parameters += [f"{_type(t)} *out{i}" for i, t in enumerate(self.imported.graph.outputs)]
+        parameters += [f"{_type(t)} *out{i}" for i, t in enumerate(imported.graph.outputs)]
         signature = ", ".join(parameters)
         header = _HEADER.format(
             guard=guard,
@@ -173,7 +179,10 @@ class _Program:
         externs += [
             f"extern const {_type(t)} {name}_weight{i}[];" for i, t in enumerate(self.constants)
         ]
-        calls = [self._call(self.graph.op(each)) for each in self.plan.sequence]
+        calls = [
+            self._call(imported.graph.op(name), step)
+            for name, step in zip(self.plan.sequence, self.steps, strict=True)
+        ]
         code = "\n".join(
             [
                 f'#include "{name}.h"\n',
@@ -200,26 +209,30 @@ class _Program:
         files = {f"{name}.h": header, f"{name}.c": code, f"{name}_data.c": "\n".join(data) + "\n"}
         return CProgram(name, files, arena, weights, self.plan)
 
-    def _call(self, op: Op) -> str:
-        """One kernel, its arguments in the order of the binding, then its scratch."""
+    def _call(self, op: Op, step: Op) -> str:
+        """A run of a kernel, its arguments in the order of the binding, then its scratch."""
         if op.traits.view:
             return ""
         kernel = self.kernels[op.kind]
-        count = len(op.outputs) - len(kernel.scratch)
-        operands = [t for t in op.inputs if t is not None]
-        pointers = [self._pointer(t) for t in (*operands, *op.outputs[:count])]
-        order = self.imported.graph.op(op.name).attributes.get("arguments", range(len(pointers)))
+        reads = [t for t in op.inputs if t is not None]
+        now = [t for t in step.inputs if t is not None]
+        pointers = [self._pointer(t, n) for t, n in zip(reads, now, strict=True)]
+        pointers += map(self._pointer, op.outputs, step.outputs)
+        order = op.attributes.get("arguments", range(len(pointers)))
         arguments = [pointers[position] for position in cast("Iterable[int]", order)]
-        arguments += [self._pointer(t) for t in op.outputs[count:]]
+        arguments += [self._arena(t) for t in step.outputs[len(op.outputs) :]]
         return f"  {kernel.name}({', '.join(arguments)});"
 
-    def _pointer(self, tensor: Tensor) -> str:
-        """A tensor as an argument: kernels take pointers that are not const."""
-        root = tensor.storage.name
-        place = self.places.get(root)
-        if place is None:
-            place = f"({self.name}_arena + {self.plan.offsets.get(root, 0)})"
-        return f"(void *){place}"
+    def _pointer(self, tensor: Tensor, now: Tensor) -> str:
+        """A tensor of the function, as the step has it: kernels take pointers that are not const.
+
+        What lies outside the arena is there however often it is computed.
+        """
+        place = self.places.get(tensor.storage.name)
+        return f"(void *){place}" if place else self._arena(now)
+
+    def _arena(self, now: Tensor) -> str:
+        return f"(void *)({self.name}_arena + {self.plan.offsets.get(now.storage.name, 0)})"
 
 
 def _type(tensor: Tensor) -> str:

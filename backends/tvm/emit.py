@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tvm import relax
 
     from lowtide.frontends.tvm import Imported
-    from lowtide.frontends.tvm.importer import Allocation
+    from lowtide.frontends.tvm.imported import Allocation
     from lowtide.ir import Op
 
 __all__ = ["emit"]

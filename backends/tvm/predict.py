@@ -13,8 +13,6 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, cast
 
-from lowtide.ir import Role
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,46 +27,47 @@ def first_run_peak(planned: FunctionPlan) -> int | None:
 
     Results are live to the end, the arena from its first tensor to the last reader of one.
     """
-    graph = planned.imported.graph
-    order = [graph.op(op.name) for op in planned.order]
-    if not all(op.workspace_known or op.traits.pinned for op in order):
+    source = planned.imported.graph
+    ops = [source.op(name) for name in planned.plan.sequence]
+    if not all(op.workspace_known or op.traits.pinned for op in ops):
         return None
-    allocations = planned.imported.allocations
-    last = _last_uses(order, {t.storage for t in graph.outputs})
-    inside = {name for name, allocation in allocations.items() if not allocation.apart}
-    arena_ends = max((last[graph.tensor(name)] for name in inside), default=-1)
+    steps = planned.order
+    apart: dict[Tensor, int] = {}
+    inside: set[Tensor] = set()
+    for op, step in zip(ops, steps, strict=True):
+        for tensor, made in zip(op.outputs, step.outputs, strict=True):
+            allocation = planned.imported.allocations.get(tensor.name)
+            if allocation is not None and allocation.apart:
+                apart[made] = allocation.nbytes
+            elif allocation is not None:
+                inside.add(made)
+    last = _last_uses(steps, {t.storage for t in planned.graph.outputs})
+    arena_ends = max((last[tensor] for tensor in inside), default=-1)
     pool = Pool()
     level = peak = 0
     arena_live = False
-    for index, op in enumerate(order):
-        for tensor in op.outputs:
-            if tensor.name in inside and not arena_live:
-                arena_live = True
-                level += planned.arena_bytes
-            elif tensor.name in allocations and tensor.name not in inside:
-                level += allocations[tensor.name].nbytes
-        peak = max(peak, level + pool.held)
+    for index, (op, step) in enumerate(zip(ops, steps, strict=True)):
+        if not arena_live and not inside.isdisjoint(step.outputs):
+            arena_live = True
+            level += planned.arena_bytes
+        level += sum(apart.get(tensor, 0) for tensor in step.outputs)
         sizes = cast("tuple[int, ...]", op.attributes.get("workspace", ()))
-        peak = max(peak, level + pool.run(sizes))
-        for root in dict.fromkeys(t.storage for t in (*op.operands, *op.outputs)):
-            if last.get(root) == index and root.name in allocations and root.name not in inside:
-                level -= allocations[root.name].nbytes
+        peak = max(peak, level + pool.held, level + pool.run(sizes))
+        for root in dict.fromkeys(t.storage for t in (*step.operands, *step.outputs)):
+            if last.get(root) == index:
+                level -= apart.get(root, 0)
         if index == arena_ends:
             level -= planned.arena_bytes
     return peak
 
 
-def _last_uses(order: Sequence[Op], kept: set[Tensor]) -> dict[Tensor, int]:
+def _last_uses(steps: Sequence[Op], kept: set[Tensor]) -> dict[Tensor, int]:
     """The last step at which a storage is used; results of the function are used for ever."""
     last: dict[Tensor, int] = {}
-    for index, op in enumerate(order):
+    for index, op in enumerate(steps):
         for tensor in (*op.operands, *op.outputs):
             last[tensor.storage] = index
-    return {
-        root: len(order) if root in kept else index
-        for root, index in last.items()
-        if root.role is not Role.CONSTANT
-    }
+    return {root: len(steps) if root in kept else index for root, index in last.items()}
 
 
 class Pool:

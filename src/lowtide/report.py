@@ -25,6 +25,8 @@ _RUNTIMES = {
         "after": "planned",
     },
     "TensorFlow Lite Micro": {"before": "the file as it was", "after": "planned"},
+    "TVM": {"stock": "TVM's own plan", "after": "planned"},
+    "C": {"after": "static memory of the program"},
 }
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "LEVELS", "TARGETS", "Settings", "target_for"]
 
 # Which targets read which format; the first is the default.
-FORMATS = {"onnx": ("onnxruntime", "onnx", "tvm"), "tflite": ("tflite", "c")}
-TARGETS = tuple(target for targets in FORMATS.values() for target in targets)
+FORMATS = {"onnx": ("onnxruntime", "onnx", "tvm", "c"), "tflite": ("tflite", "c")}
+TARGETS = tuple(dict.fromkeys(target for targets in FORMATS.values() for target in targets))
 LEVELS = ("all", "extended", "basic")
 MEASURE = "measure"  # instead of a file of costs
 

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
     from lowtide.backends.tvm.c_program import CProgram
     from lowtide.targets.tvm_pipeline import Pipeline
+    from lowtide.targets.tvm_training import Rematerialized
 
-__all__ = ["autoload", "c_program", "pipeline"]
+__all__ = ["autoload", "c_program", "pipeline", "rematerialize"]
+
+_PASSES = "schedule,rematerialize,allocate"
+_TIME_LIMIT_S = 60.0
+_WORK_LIMIT = 25_000_000  # of the exact scheduler; repeatable
 
 
 def pipeline(
@@ -41,7 +46,8 @@ def pipeline(
 
     Args:
         budget: the most that an arena may take, in bytes or as text such as `2MiB`.
-        passes: the passes on every function, `schedule,allocate` by default.
+        passes: the passes on every function, `schedule,rematerialize,allocate` by default. Kernels
+            run again only where a budget asks for it.
         bounds: upper bounds of symbolic dimensions by name, as TVM's `tir_var_upper_bound`.
         time_limit_s: for each solver; None for a repeatable amount of work, some seconds at most.
         seed: for everything random.
@@ -62,7 +68,7 @@ def pipeline(
     budget_bytes = parse_bytes(budget) if isinstance(budget, str) else budget
     if budget_bytes is not None and budget_bytes <= 0:
         raise InputError(f"the budget must be at least one byte, not {budget_bytes}")
-    chosen = parse(passes or "schedule,allocate")
+    chosen = parse(passes or _PASSES)
     if "allocate" not in [name for name, _ in chosen]:
         raise InputError(f"`{passes}` lays nothing out: add the pass `allocate`")
     for name, most in (bounds or {}).items():
@@ -72,10 +78,81 @@ def pipeline(
         passes=print_pipeline(chosen),
         budget_bytes=budget_bytes,
         bounds=dict(bounds or {}),
-        time_limit_s=60.0 if time_limit_s is None else time_limit_s,
-        work_limit=25_000_000 if time_limit_s is None else None,
+        time_limit_s=_TIME_LIMIT_S if time_limit_s is None else time_limit_s,
+        work_limit=_WORK_LIMIT if time_limit_s is None else None,
         seed=seed,
         lean=lean,
+    )
+
+
+def rematerialize(
+    module: tvm.IRModule,
+    *,
+    budget: int | float | str | None,
+    function: str | None = None,
+    target: str | tvm.target.Target = "llvm",
+    bounds: Mapping[str, int] | None = None,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+    lean: bool = False,
+) -> Rematerialized:
+    """A training step that stays within a budget: kernels run again where memory is short.
+
+        step = relax.transform.Gradient("main", require_grads=weights)(mod)
+        planned = lowtide.tvm.rematerialize(step, budget="4MiB")
+        ex = tvm.compile(planned.module, target="llvm", relax_pipeline=None)
+
+    Kernels are those that TVM makes and runs of the whole step, so that loss and gradients are the
+    same, bit for bit.
+
+    Args:
+        module: with the adjoint that `relax.transform.Gradient` makes; it is not changed.
+        budget: what a call may allocate, results and workspace included: bytes, text such as
+            `4MiB`, a part (0 to 1) of what it allocates without recomputation, or None for that.
+        function: which one; by default the only one that ends with `_adjoint`.
+        target: as for `tvm.compile`.
+        bounds: upper bounds of symbolic dimensions by name.
+        time_limit_s: for each solver; None for a repeatable amount of work.
+        seed: for everything random.
+        lean: exchange kernels for ones that keep less scratch; they may round differently.
+
+    Raises:
+        MissingExtraError: TVM is missing, or of a version that is not known.
+        InputError: the budget is no size, or there is no such function.
+        ModelError: the function cannot be planned; the message says why.
+        BudgetInfeasibleError, BudgetNotMetError: the message names the smallest budget that was
+            met.
+    """
+    from lowtide.errors import InputError
+    from lowtide.frontends.tvm import require_tvm
+    from lowtide.targets.tvm_training import TrainingPipeline, adjoint_of
+    from lowtide.targets.tvm_training import rematerialize as made
+    from lowtide.units import parse_bytes
+
+    require_tvm()
+    import tvm
+
+    limit = parse_bytes(budget) if isinstance(budget, str) else budget
+    if isinstance(limit, float) and not 0.0 < limit <= 1.0:
+        raise InputError(f"the budget {limit} is no part of the peak: give one in (0, 1]")
+    if isinstance(limit, int) and limit <= 0:
+        raise InputError(f"the budget must be at least one byte, not {limit}")
+    name = function or adjoint_of(module)
+    if name not in [str(variable.name_hint) for variable in module.get_global_vars()]:
+        raise InputError(f"the module has no function `{name}`")
+    return made(
+        module,
+        TrainingPipeline(
+            passes=_PASSES,
+            bounds=dict(bounds or {}),
+            time_limit_s=_TIME_LIMIT_S if time_limit_s is None else time_limit_s,
+            work_limit=_WORK_LIMIT if time_limit_s is None else None,
+            seed=seed,
+            lean=lean,
+            function=name,
+            budget=limit,
+        ),
+        tvm.target.Target(target) if isinstance(target, str) else target,
     )
 
 
@@ -118,7 +195,7 @@ def c_program(
         import_function(lowered, function),
         name=name,
         passes=passes or "schedule,allocate",
-        time_limit_s=60.0 if time_limit_s is None else time_limit_s,
+        time_limit_s=_TIME_LIMIT_S if time_limit_s is None else time_limit_s,
         seed=seed,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowtide.settings import FORMATS
+from lowtide.errors import InputError
 from lowtide.sources import plugged_frontend
 
 if TYPE_CHECKING:
@@ -33,11 +33,15 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         from lowtide.targets import plugged
 
         return plugged.prepare(Path(model), frontend, settings)
-    if settings.target in FORMATS["tflite"] and isinstance(model, str | Path):
+    if isinstance(model, str | Path) and Path(model).suffix.lower() == ".tflite":
         from lowtide.targets import tflite
 
+        if settings.dims:
+            raise InputError("--dim binds dimensions of ONNX models: drop it")
         return tflite.prepare(Path(model), settings, progress)
-    if settings.target == "tvm":
+    if settings.device is not None:
+        raise InputError("--device is for TFLite models: drop it")
+    if settings.target in ("tvm", "c"):
         from lowtide.targets import tvm
 
         return tvm.prepare(model, settings, progress)

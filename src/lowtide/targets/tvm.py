@@ -1,67 +1,93 @@
-"""The target `tvm`: an ONNX model through TVM's importer to a shared library and its plan."""
-
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# pyright: reportCallIssue=false, reportUnknownLambdaType=false
-# TVM has no stubs, and its annotations are narrower than what it takes.
+"""ONNX models through TVM's importer: to a shared library (`tvm`), or to C sources (`c`)."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import onnx_ir
 
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx import read
-from lowtide.ir import simulate, verify
-from lowtide.planning import Prepared
+from lowtide.frontends.tvm import require_tvm
+from lowtide.ir import parse, simulate
+from lowtide.planning import Planned, Prepared
 from lowtide.sources import Origin
-from lowtide.targets.tvm_staged import StagedTvm
+from lowtide.targets.tvm_child import call
+from lowtide.targets.tvm_plan import ACCOUNTING, without_workspace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import onnx
-    import tvm
 
-    from lowtide.frontends.tvm import Imported
-    from lowtide.planning import Planned, Progress
+    from lowtide.emission import Staged
+    from lowtide.planning import Progress
     from lowtide.settings import Settings
-    from lowtide.targets.tvm_pipeline import Stages
 
 __all__ = ["PreparedTvm", "prepare"]
-
-_FUNCTION = "main"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedTvm(Prepared):
-    """A Relax module, lowered up to TVM's memory planner; its function `main` is what is planned.
+    """A model as TVM lowers it for this machine's CPU, or as C.
 
     Attributes:
-        module: the lowered module.
-        imported: its function.
-        cut: the passes of TVM's pipeline around the planner.
+        text: the graph as it was lowered.
+        workspace_bytes: the most that one kernel takes beside the arena; None where that is not
+            known. A C program's scratch lies in the arena.
     """
 
     runtime: ClassVar[str] = "TVM"
     own_order: ClassVar[str] = "tvm"
     pinned_versions: ClassVar[tuple[str, ...]] = ("apache-tvm",)
 
-    module: tvm.IRModule
-    imported: Imported
-    cut: Stages
+    text: str
+    workspace_bytes: int | None
 
     @property
     def packages(self) -> tuple[str, ...]:
         """The packages that the result depends on."""
         return ("apache-tvm", "onnx", "onnx-ir", "ortools")
 
-    def stage(self, planned: Planned, destination: Path, folder: Path) -> StagedTvm:
-        """The module compiled with the plan, as a shared library."""
+    @property
+    def repeats(self) -> bool:
+        """Kernels may run again."""
+        return True
+
+    @property
+    def breakdown(self) -> dict[str, int]:
+        """As always, with the workspace that lies beside the arena."""
+        return {**super().breakdown, "workspace": self.workspace_bytes or 0}
+
+    def needed(self, planned: Planned) -> int:
+        """The arena."""
+        arena = planned.plan.arena_bytes
+        return planned.timeline.peak_bytes if arena is None else arena
+
+    def conclude(self, planned: Planned) -> Planned:
+        """What is beside the arena is covered by no proof about it."""
+        if self.workspace_bytes == 0:
+            return planned
+        return replace(planned, plan=without_workspace(planned.plan))
+
+    def request(self, folder: Path) -> dict[str, object]:
+        """What a child of `tvm_child` needs; the model is written into the folder.
+
+        Raises:
+            ModelError: the model cannot be written.
+        """
+        return {**request(self.source.model, self.settings, folder), "graph": self.text}
+
+    def stage(self, planned: Planned, destination: Path, folder: Path) -> Staged:
+        """The model compiled with the plan, as a library or as C sources."""
+        if self.settings.target == "c":
+            from lowtide.targets.tvm_c_staged import StagedC
+
+            return StagedC(self, planned, destination, folder)
+        from lowtide.targets.tvm_staged import StagedTvm
+
         return StagedTvm(self, planned, destination, folder)
 
 
@@ -70,46 +96,23 @@ def prepare(
     settings: Settings,
     progress: Progress | None = None,
 ) -> PreparedTvm:
-    """Read an ONNX model, import and lower it with TVM for this machine's CPU.
+    """Read an ONNX model; TVM imports and lowers it in a child process.
 
     Raises:
         InputError: the model cannot be read, TVM does not take it, or a dimension has no value.
         MissingExtraError: TVM is missing, or of a version that is not known.
     """
-    from lowtide.frontends.tvm import import_function, require_tvm
-
     started = time.perf_counter()
     require_tvm()
     source = read(model, dims=settings.dims)
     if progress is not None:
         progress.stage("import and lower with TVM")
-
-    import tvm
-
-    from lowtide.frontends.tvm.onnx_model import from_onnx
-    from lowtide.targets.tvm_pipeline import Pipeline, stages
-    from lowtide.targets.tvm_plan import ACCOUNTING
-    from lowtide.targets.tvm_staged import TARGET
-
-    loaded = onnx_ir.external_data.load_to_model(source.model)
-    module = from_onnx(onnx_ir.to_proto(loaded), settings.dims)
-    target = tvm.target.Target(TARGET)
-    cut = stages(target)
-    try:
-        with target:
-            lowered = Pipeline("schedule,allocate").lower(module, cut)
-    except (ValueError, TypeError, RuntimeError, tvm.error.InternalError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise ModelError(f"TVM cannot lower this model: {text}") from error
-    imported = import_function(lowered, _FUNCTION)
-    for allocation in imported.allocations.values():
-        if allocation.unbounded:
-            raise ModelError(
-                f"the size of `{allocation.tensor.name}` depends on a dimension without a value: "
-                f"give one with --dim NAME=VALUE, or --dim '*=1' for all"
-            )
-    graph = imported.arena_graph()
-    verify(graph)
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as name:
+        reply = call("lower", request(source.model, settings, Path(name)))
+    text = cast("str", reply["graph"])
+    graph = parse(text)
+    for op, flops in zip(graph.ops, cast("list[int]", reply["flops"]), strict=True):
+        op.flops = flops
     own = simulate(graph, ACCOUNTING)
     return PreparedTvm(
         source=Origin(source.path, source.sha256, "onnx", source.model),
@@ -118,30 +121,28 @@ def prepare(
         accounting=ACCOUNTING,
         source_order=own,
         default_order=own,
-        notes=(*source.notes, *imported.notes, *_beside(imported)),
+        notes=(*source.notes, *cast("list[str]", reply["notes"])),
         seconds=time.perf_counter() - started,
-        module=lowered,
-        imported=imported,
-        cut=cut,
+        text=text,
+        workspace_bytes=cast("int | None", reply["workspace"]),
     )
 
 
-def _beside(imported: Imported) -> tuple[str, ...]:
-    """What TVM takes beside the arena."""
-    roots = {t.storage for t in imported.graph.outputs}
-    results = sum(t.nbytes for t in roots if t.name in imported.allocations)
-    workspace = max((op.workspace_bytes for op in imported.graph.ops), default=0)
-    notes = [f"beside the arena: {results:,} bytes of results, which the caller keeps"]
-    if workspace:
-        notes.append(
-            f"beside the arena: up to {workspace:,} bytes of TVM's workspace pool for a kernel, "
-            f"which no order changes"
-        )
-    others = [a for a in imported.allocations.values() if a.apart and a.tensor not in roots]
-    if others:
-        total = sum(a.nbytes for a in others)
-        notes.append(
-            f"beside the arena: {total:,} bytes of other tensors; `{others[0].tensor.name}`: "
-            f"{others[0].apart}"
-        )
-    return tuple(notes)
+def request(model: onnx_ir.Model | None, settings: Settings, folder: Path) -> dict[str, object]:
+    """What a child of `tvm_child` needs to lower a model, which is written into the folder.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    assert model is not None
+    path = folder / "original.onnx"
+    try:
+        if not path.exists():
+            onnx_ir.save(model, path, external_data="original.bin")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the model cannot be handed to TVM: {str(error)[:200]}") from error
+    return {
+        "model": str(path),
+        "dims": dict(settings.dims),
+        "c": settings.target == "c",
+    }

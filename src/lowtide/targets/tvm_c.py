@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lowtide.backends.tvm.c_kernels import c_kernels
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from lowtide.frontends.tvm import Imported
     from lowtide.ir import Tensor
 
-__all__ = ["c_program"]
+__all__ = ["CCode", "c_code", "c_program"]
 
 
 def c_program(
@@ -58,6 +59,42 @@ def c_program(
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
         raise InputError(f"`{name}` is no C identifier: letters, digits and _ are")
+    code = c_code(module, imported)
+    blank = Plan("", "c", "none", {}, tuple(op.name for op in code.graph.ops))
+    state = run(
+        parse(passes),
+        State(
+            graph=code.graph,
+            accounting=ACCOUNTING,
+            plan=blank,
+            seed=seed,
+            time_limit_s=time_limit_s,
+        ),
+    )
+    return write_program(name, imported, state.order, state.plan, code.kernels, code.source)
+
+
+@dataclass(frozen=True, slots=True)
+class CCode:
+    """The kernels of a function as C, and what is to be planned for it.
+
+    Attributes:
+        graph: what lies in the arena, kernels' scratch as results that nobody reads.
+        kernels: by the kinds of the ops.
+        source: of all kernels.
+    """
+
+    graph: Graph
+    kernels: Mapping[str, CKernel]
+    source: str
+
+
+def c_code(module: tvm.IRModule, imported: Imported) -> CCode:
+    """The kernels that the function calls.
+
+    Raises:
+        ModelError: the function calls something else than kernels, or has symbolic sizes.
+    """
     for op in imported.graph.ops:
         if op.traits.pinned and not op.traits.view:
             raise ModelError(f"`{op.kind}` needs TVM's runtime, which a C program does not have")
@@ -68,13 +105,7 @@ def c_program(
             )
     used = dict.fromkeys(op.kind for op in imported.graph.ops if not op.traits.view)
     kernels, source = c_kernels(module, used)
-    graph = _with_scratch(imported, kernels)
-    blank = Plan("", "c", "none", {}, tuple(op.name for op in graph.ops))
-    state = run(
-        parse(passes),
-        State(graph=graph, accounting=ACCOUNTING, plan=blank, seed=seed, time_limit_s=time_limit_s),
-    )
-    return write_program(name, imported, graph, state.plan, kernels, source)
+    return CCode(_with_scratch(imported, kernels), kernels, source)
 
 
 def _with_scratch(imported: Imported, kernels: Mapping[str, CKernel]) -> Graph:
@@ -106,7 +137,15 @@ def _with_scratch(imported: Imported, kernels: Mapping[str, CKernel]) -> Graph:
             outputs.append(graph.add_tensor(f"{op.name}~{number}", "uint8", (size,)))
         inputs = [None if t is None else copies[t] for t in op.inputs]
         graph.add_op(
-            op.name, op.dialect, op.kind, inputs, outputs, traits=op.traits, source=op.source
+            op.name,
+            op.dialect,
+            op.kind,
+            inputs,
+            outputs,
+            traits=op.traits,
+            flops=op.flops,
+            cost=op.cost,
+            source=op.source,
         )
     for tensor in plain.outputs:
         graph.add_output(copies[tensor])

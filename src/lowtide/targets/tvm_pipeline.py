@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, cast
 from lowtide.backends.tvm.emit import emit
 from lowtide.errors import LowtideError, ModelError
 from lowtide.frontends.tvm import import_function
-from lowtide.frontends.tvm.importer import UNBOUNDED
+from lowtide.frontends.tvm.imported import UNBOUNDED
 from lowtide.targets.tvm_lean import lean
-from lowtide.targets.tvm_plan import plan_function
+from lowtide.targets.tvm_plan import plan_function, refuse_excess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,14 +165,7 @@ class Pipeline:
                     raise ModelError(cut.refusal)
                 imported = import_function(module, name)
                 _refuse_unbounded(imported)
-                self.plans[name] = planned = plan_function(
-                    imported,
-                    passes=self.passes,
-                    budget_bytes=self.budget_bytes,
-                    time_limit_s=self.time_limit_s,
-                    work_limit=self.work_limit,
-                    seed=self.seed,
-                )
+                self.plans[name] = planned = self.planned(imported)
             except ModelError as error:
                 left.append(name)
                 notes.append(f"`{name}` is left to TVM's planner: {error}")
@@ -188,6 +181,24 @@ class Pipeline:
             )
         self.notes = tuple(dict.fromkeys(notes))
         return _left_to_tvm(module, left, cut)
+
+    def planned(self, imported: Imported) -> FunctionPlan:
+        """The plan of one function, within the budget."""
+        found = self.within(imported, self.budget_bytes)
+        if self.budget_bytes is not None:
+            refuse_excess(found, self.budget_bytes)
+        return found
+
+    def within(self, imported: Imported, budget_bytes: int | None) -> FunctionPlan:
+        """What the passes find, within the budget of the arena if they can."""
+        return plan_function(
+            imported,
+            passes=self.passes,
+            budget_bytes=budget_bytes,
+            time_limit_s=self.time_limit_s,
+            work_limit=self.work_limit,
+            seed=self.seed,
+        )
 
 
 def apply(passes: Sequence[tvm.transform.Pass], module: tvm.IRModule) -> tvm.IRModule:
