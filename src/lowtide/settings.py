@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from lowtide.devices import Device
     from lowtide.passes.plan import Plan
 
-__all__ = ["FORMATS", "LEVELS", "TARGETS", "Settings", "target_for"]
+__all__ = ["FOLDERS", "FORMATS", "LEVELS", "QUANTIZE", "TARGETS", "Settings", "target_for"]
 
 # Which targets read which format; the first is the default.
-FORMATS = {"onnx": ("onnxruntime", "onnx", "tvm"), "tflite": ("tflite", "c")}
-TARGETS = tuple(target for targets in FORMATS.values() for target in targets)
+FORMATS = {
+    "onnx": ("onnxruntime", "onnx", "tensorflow", "tflite", "c", "tvm"),
+    "tflite": ("tflite", "c"),
+}
+TARGETS = tuple(dict.fromkeys(target for targets in FORMATS.values() for target in targets))
+FOLDERS = ("c", "tensorflow")  # targets that are written as folders
+QUANTIZE = ("none", "float16", "int8")
 LEVELS = ("all", "extended", "basic")
 
 # Without a time limit the search ends after this much work, which is repeatable and took at most
@@ -47,6 +52,8 @@ class Settings:
     pipeline: str
     threads: int
     device: Device | None = None
+    quantize: str = "none"
+    representative: Path | None = None
 
     @classmethod
     def of(
@@ -62,6 +69,8 @@ class Settings:
         pipeline: str | None,
         threads: int | None,
         device: str | Path | None = None,
+        quantize: str = "none",
+        representative: str | Path | None = None,
     ) -> Settings:
         """Check the options.
 
@@ -76,6 +85,7 @@ class Settings:
             raise InputError("--portable belongs to the target onnxruntime: drop one of them")
         if dims and target not in FORMATS["onnx"]:
             raise InputError(f"--dim binds dimensions of ONNX models, not for the target {target}")
+        _check_quantize(target, quantize, representative)
         if target != "onnxruntime":
             level = "none"
         elif portable:
@@ -105,6 +115,8 @@ class Settings:
             pipeline=print_pipeline(parse(pipeline or DEFAULT)),
             threads=threads or os.cpu_count() or 1,
             device=board,
+            quantize=quantize,
+            representative=None if representative is None else Path(representative),
         )
 
     @classmethod
@@ -124,6 +136,8 @@ class Settings:
             seed=int(plan.options.get("seed", 0)),
             pipeline=str(plan.options.get("pipeline", DEFAULT)),
             threads=threads,
+            quantize=str(plan.options.get("quantize", "none")),
+            representative=str(plan.options.get("representative", "")) or None,
         )
 
     @property
@@ -137,8 +151,25 @@ class Settings:
         }
         if self.device is not None:
             options["device"] = self.device.name
+        if self.quantize != "none":
+            options["quantize"] = self.quantize
+        if self.representative is not None:
+            options["representative"] = str(self.representative)
         options.update({f"dim:{name}": value for name, value in self.dims.items()})
         return options
+
+
+def _check_quantize(target: str, quantize: str, representative: object) -> None:
+    """Refuse options of quantization that contradict each other or the target."""
+    if quantize not in QUANTIZE:
+        raise InputError(f"--quantize {quantize}: it is one of {', '.join(QUANTIZE)}")
+    if quantize != "none" and target not in FORMATS["tflite"]:
+        raise InputError(
+            f"--quantize is for what becomes a .tflite, not for the target {target}: add "
+            f"--target tflite, or drop it"
+        )
+    if representative is not None and quantize != "int8":
+        raise InputError("--representative belongs to --quantize int8: add it, or drop the data")
 
 
 def target_for(model: object, target: str | None) -> str:

@@ -23,11 +23,11 @@ Model = Annotated[
 Target = Annotated[
     str | None,
     typer.Option(
-        help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU) or onnx "
-        "(the file's operators, for runtimes that follow the file's order) or tvm (a shared "
-        "library) for an .onnx; tflite "
-        "(TensorFlow Lite Micro, LiteRT) or c (the same as C++ sources) for a .tflite. Default: "
-        "the first that reads the model's format."
+        help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU), onnx "
+        "(the file's operators, for runtimes that follow the file's order), tensorflow (a "
+        "SavedModel) or tvm (a shared library) for an .onnx; tflite (TensorFlow Lite Micro, "
+        "LiteRT) or c (the same as C++ sources) for either. Default: onnxruntime for an .onnx, "
+        "tflite for a .tflite."
     ),
 ]
 Budget = Annotated[
@@ -56,6 +56,20 @@ OrtLevel = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(help="A board (`lowtide devices`) or a profile's file.", metavar="NAME|FILE"),
+]
+Quantize = Annotated[
+    str,
+    typer.Option(
+        help="For an .onnx that becomes a .tflite: float16 (weights), int8 (with --representative, "
+        "or a model that is quantized already), or none."
+    ),
+]
+Representative = Annotated[
+    Path | None,
+    typer.Option(
+        help="For --quantize int8: an .npz with an array [samples, ...] for each input.",
+        metavar="FILE.npz",
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(help="At most this many threads; default: all cores.", min=1)
@@ -96,6 +110,8 @@ def optimize(
     ] = True,
     threads: Threads = None,
     device: Device = None,
+    quantize: Quantize = "none",
+    representative: Representative = None,
 ) -> None:
     """Write a model that needs less memory, and report what was proven and measured."""
     from lowtide import optimizer
@@ -117,6 +133,8 @@ def optimize(
             verify=verify,
             threads=threads,
             device=device,
+            quantize=quantize,
+            representative=representative,
             progress=progress,
         )
     _print(result.report, as_json=as_json)
@@ -135,6 +153,8 @@ def analyze(
     as_json: Json = False,
     threads: Threads = None,
     device: Device = None,
+    quantize: Quantize = "none",
+    representative: Representative = None,
 ) -> None:
     """Show the peak, what makes it, and what a better order needs. Writes nothing."""
     from lowtide import optimizer
@@ -151,6 +171,8 @@ def analyze(
             ort_level=ort_level,
             threads=threads,
             device=device,
+            quantize=quantize,
+            representative=representative,
             progress=progress,
         )
     _print(report, as_json=as_json, detail=True)
@@ -172,13 +194,16 @@ def apply(
     threads: Threads = None,
 ) -> None:
     """Apply a saved plan to the model that it was made for, and verify it again."""
-    from lowtide import optimizer
+    from lowtide import emission, optimizer
 
+    made = optimizer.load_plan(plan)
+    destination = _output(path, output, made.target)
+    emission.refuse_source(plan, destination, folder=True)
     with show() as progress:
         result = optimizer.apply(
-            plan,
+            made,
             path,
-            output=_output(path, output),
+            output=destination,
             verify=verify,
             threads=threads,
             progress=progress,
@@ -186,11 +211,14 @@ def apply(
     _print(result.report, as_json=as_json)
 
 
+_ENDINGS = {"c": ".c", "tensorflow": ".savedmodel", "tflite": ".tflite", "tvm": ".so"}
+
+
 def _output(path: Path, output: Path | None, target: str | None = None) -> Path:
     if output is not None:
         return output
     suffix = path.suffix if path.suffix.lower() == ".tflite" else ".onnx"
-    ending = {"c": ".c", "tvm": ".so"}.get(target or "", suffix)
+    ending = _ENDINGS.get(target or "", suffix)
     return path.with_name(f"{path.name.removesuffix(suffix)}.lowtide{ending}")
 
 

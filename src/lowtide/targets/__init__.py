@@ -33,10 +33,18 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         from lowtide.targets import plugged
 
         return plugged.prepare(Path(model), frontend, settings)
-    if settings.target in FORMATS["tflite"] and isinstance(model, str | Path):
-        from lowtide.targets import tflite
+    if settings.target in FORMATS["tflite"]:
+        if isinstance(model, str | Path) and Path(model).suffix.lower() == ".tflite":
+            from lowtide.targets import tflite
 
-        return tflite.prepare(Path(model), settings, progress)
+            return tflite.prepare(Path(model), settings, progress)
+        from lowtide.targets import converted
+
+        return converted.prepare(model, settings, progress)
+    if settings.target == "tensorflow":
+        from lowtide.targets import tensorflow
+
+        return tensorflow.prepare(model, settings, progress)
     if settings.target == "tvm":
         from lowtide.targets import tvm
 
