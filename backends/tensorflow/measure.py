@@ -100,19 +100,12 @@ def measure_function(
 
 
 def measure_seconds(
-    function: TfFunction,
-    arguments: Sequence[object] | None = None,
-    *,
-    calls: int = 5,
-    as_is: bool = True,
+    function: TfFunction, arguments: Sequence[object] | None = None, *, calls: int = 5
 ) -> float:
-    """The least wall time of one call among `calls`, in a child process, without the log.
-
-    The other arguments are those of `measure_function`.
-    """
+    """The least wall time of one call among `calls`, in a child process, without the log."""
     with tempfile.TemporaryDirectory(prefix="lowtide-tf-") as folder:
         request = export_function(function, Path(folder), arguments)
-        request |= {"calls": calls, "as_is": as_is}
+        request["calls"] = calls
         reply = child.run(
             "lowtide.backends.tensorflow.measure:time_child", request, timeout_s=_TIMEOUT_S
         )
@@ -181,7 +174,7 @@ def log_child(request: dict[str, object]) -> dict[str, object]:
 def time_child(request: dict[str, object]) -> dict[str, object]:
     """The child's side of `measure_seconds`."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    call = import_call(request, _config(bool(request["as_is"])))
+    call = import_call(request, _config(True))
     call()
     seconds: list[float] = []
     for _ in range(int(str(request["calls"]))):
