@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import tempfile
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["AtomicFile"]
+__all__ = ["AtomicFile", "replace_folder"]
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 class AtomicFile:
@@ -79,3 +82,35 @@ class AtomicFile:
         finally:
             os.close(folder)
         raise FileExistsError(f"no free temporary name beside {self.destination}")
+
+
+def replace_folder(fresh: Path, destination: Path, old: Path) -> None:
+    """Give a new folder its name; what had the name goes to `old`, or to the new one's place.
+
+    The two are exchanged where the system can do so at once (Linux); else the old one is renamed
+    first, and put back if the new one cannot be. All three are on one file system.
+
+    Raises:
+        OSError: it cannot be renamed; the destination is as it was.
+    """
+    if not destination.exists():
+        os.rename(fresh, destination)
+        return
+    if _exchange(fresh, destination):
+        return
+    os.rename(destination, old)
+    try:
+        os.rename(fresh, destination)
+    except OSError:
+        os.rename(old, destination)
+        raise
+
+
+def _exchange(one: Path, two: Path) -> bool:
+    """Swap two folders at once; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(two), _RENAME_EXCHANGE)
+    return int(rename(*arguments)) == 0

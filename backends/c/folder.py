@@ -1,20 +1,18 @@
 """Folders that appear whole or not at all, and never replace a folder that is not ours.
 
 Ours is a folder with a manifest that names every file in it with its SHA-256: what somebody put
-there, or changed there, is not lost. A replacement exchanges two folders where the system can do so
-at once (Linux), else the old one is renamed first and put back if the new one cannot be.
+there, or changed there, is not lost.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from lowtide.backends.atomic import replace_folder
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +22,6 @@ __all__ = ["MANIFEST", "write_folder"]
 
 MANIFEST = "lowtide.json"
 _MOST_MANIFEST = 1 << 20
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write_folder(destination: Path, files: Mapping[str, bytes]) -> None:
@@ -48,7 +45,7 @@ def write_folder(destination: Path, files: Mapping[str, bytes]) -> None:
             fresh.mkdir()
             for name, content in files.items():
                 (fresh / name).write_bytes(content)
-            _put(fresh, destination, Path(staging, "old"))
+            replace_folder(fresh, destination, Path(staging, "old"))
     except OSError as error:
         raise InputError(f"cannot write {destination}: {error.strerror or error}") from None
 
@@ -84,28 +81,3 @@ def _refuse_foreign(destination: Path) -> None:
             f"{destination} holds what Lowtide did not write ({sorted(strange) or changed}): "
             f"choose another output, or remove it"
         )
-
-
-def _put(fresh: Path, destination: Path, old: Path) -> None:
-    """Give the new folder its name; what had it before goes to `old`, or the new one's place."""
-    if not destination.exists():
-        os.rename(fresh, destination)
-        return
-    if _exchange(fresh, destination):
-        return
-    os.rename(destination, old)
-    try:
-        os.rename(fresh, destination)
-    except OSError:
-        os.rename(old, destination)
-        raise
-
-
-def _exchange(one: Path, two: Path) -> bool:
-    """Swap two folders at once; False where the system cannot."""
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError, TypeError):
-        return False
-    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(two), _RENAME_EXCHANGE)
-    return int(rename(*arguments)) == 0

@@ -16,7 +16,7 @@ from lowtide import emission
 from lowtide.errors import InputError, PlanError
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
-from lowtide.settings import Settings, target_for
+from lowtide.settings import FOLDERS, Settings, target_for
 from lowtide.targets import prepare
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Source = str | Path | onnx.ModelProto | onnx_ir.Model
 
-__all__ = ["Result", "analyze", "apply", "optimize"]
+__all__ = ["Result", "analyze", "apply", "load_plan", "optimize"]
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,11 @@ class Result:
         Raises:
             InputError: `path` is the source model, or cannot be written.
         """
-        destination = Path(path)
-        with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-            self._planned.prepared.stage(self._planned, destination, Path(folder)).commit()
+        destination, prepared = Path(path), self._planned.prepared
+        folder = prepared.settings.target in FOLDERS
+        emission.refuse_source(prepared.source.path, destination, folder=folder)
+        with tempfile.TemporaryDirectory(prefix="lowtide-") as work:
+            prepared.stage(self._planned, destination, Path(work)).commit()
         return destination
 
 
@@ -81,6 +83,8 @@ def optimize(
     threads: int | None = None,
     device: str | Path | None = None,
     costs: str | Path | None = None,
+    quantize: str = "none",
+    representative: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Plan a model for the least peak memory, and write it where `output` says.
@@ -88,8 +92,9 @@ def optimize(
     Args:
         model: a path, an `onnx.ModelProto` or an `onnx_ir.Model`; never changed.
         output: where to write the result; None to decide later with `Result.save`.
-        target: `onnxruntime` or `onnx` for ONNX models, `tflite` or `c` (a folder of C++) for
-            TFLite models; by default the first that reads the model.
+        target: `onnxruntime`, `onnx`, `tensorflow` (a SavedModel's folder) or `tvm` for ONNX
+            models, `tflite` or `c` (a folder of C++) for ONNX and TFLite models; by default
+            `onnxruntime` or `tflite`.
         budget: the most the peak may be, in bytes or as text such as `256KiB`. Where it is not met
             nothing is written, and the report's `budget` says by how much.
         time_limit_s: for each solver; None for a repeatable amount of work, some seconds at most.
@@ -105,6 +110,9 @@ def optimize(
             largest memory where none is given.
         costs: what it costs to run an op: a file (`lowtide.costs/1`), or `measure` to time ops on
             this machine; modelled where None.
+        quantize: for ONNX models that become .tflite: `float16` (weights), `int8` (with
+            `representative`, or the model's own QuantizeLinear and DequantizeLinear), or `none`.
+        representative: an .npz with an array [samples, ...] for each input, by its name.
         progress: told about stages and bounds.
 
     Raises:
@@ -123,12 +131,14 @@ def optimize(
         threads=threads,
         device=device,
         costs=costs,
+        quantize=quantize,
+        representative=representative,
     )
     started = time.perf_counter()
     destination = None if output is None else Path(output)
     plan_path = None if plan_out is None else Path(plan_out)
     emission.refuse_source(model, plan_path)
-    emission.refuse_source(model, destination, folder=settings.target == "c")
+    emission.refuse_source(model, destination, folder=settings.target in FOLDERS)
     planned = make_plan(prepare(model, settings, progress), progress)
     return _finish(planned, destination, plan_out, verify, progress, started)
 
@@ -146,6 +156,8 @@ def analyze(
     threads: int | None = None,
     device: str | Path | None = None,
     costs: str | Path | None = None,
+    quantize: str = "none",
+    representative: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Report the peak of a model, what makes it, and what a better order would need.
@@ -164,6 +176,8 @@ def analyze(
         threads=threads,
         device=device,
         costs=costs,
+        quantize=quantize,
+        representative=representative,
     )
     started = time.perf_counter()
     planned = make_plan(prepare(model, settings, progress), progress)
@@ -188,10 +202,10 @@ def apply(
 
     started = time.perf_counter()
     destination = Path(output)
-    emission.refuse_source(model, destination)
     if not isinstance(plan, Plan):
-        emission.refuse_source(plan, destination)
-        plan = Plan.from_json(_read_text(Path(plan)))
+        emission.refuse_source(plan, destination, folder=True)
+        plan = load_plan(plan)
+    emission.refuse_source(model, destination, folder=plan.target in FOLDERS)
     settings = Settings.from_plan(plan, threads)
     prepared = prepare(model, settings, progress)
     if prepared.source.sha256 != plan.model_sha256:
@@ -200,6 +214,18 @@ def apply(
             f"{model} has {prepared.source.sha256[:12]}...: run optimize on this model"
         )
     return _finish(prepared.adopt(plan), destination, None, verify, progress, started)
+
+
+def load_plan(path: str | Path) -> Plan:
+    """A plan that was saved.
+
+    Raises:
+        PlanError: it is malformed.
+        InputError: the file cannot be read.
+    """
+    from lowtide.passes.plan import Plan
+
+    return Plan.from_json(_read_text(Path(path)))
 
 
 def _read_text(path: Path) -> str:

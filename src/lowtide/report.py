@@ -24,6 +24,7 @@ _RUNTIMES = {
         "before": "same graph, default order",
         "after": "planned",
     },
+    "TensorFlow": {"stock": "TensorFlow's own order", "after": "planned"},
     "TensorFlow Lite Micro": {"before": "the file as it was", "after": "planned"},
     "TVM": {"stock": "TVM's own plan", "after": "planned"},
     "C": {"after": "static memory of the program"},

@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from lowtide.devices import Device
     from lowtide.passes.plan import Plan
 
-__all__ = ["FORMATS", "LEVELS", "TARGETS", "Settings", "target_for"]
+__all__ = ["FOLDERS", "FORMATS", "LEVELS", "QUANTIZE", "TARGETS", "Settings", "target_for"]
 
 # Which targets read which format; the first is the default.
-FORMATS = {"onnx": ("onnxruntime", "onnx", "tvm", "c"), "tflite": ("tflite", "c")}
+FORMATS = {
+    "onnx": ("onnxruntime", "onnx", "tensorflow", "tflite", "c", "tvm"),
+    "tflite": ("tflite", "c"),
+}
 TARGETS = tuple(dict.fromkeys(target for targets in FORMATS.values() for target in targets))
+FOLDERS = ("c", "tensorflow")  # targets that are written as folders
+QUANTIZE = ("none", "float16", "int8")
 LEVELS = ("all", "extended", "basic")
 MEASURE = "measure"  # instead of a file of costs
 
@@ -52,6 +57,8 @@ class Settings:
     device: Device | None = None
     costs: CostModel = field(default_factory=CostModel)
     measure_costs: bool = False
+    quantize: str = "none"
+    representative: Path | None = None
 
     @classmethod
     def of(
@@ -68,6 +75,8 @@ class Settings:
         threads: int | None = None,
         device: str | Path | None = None,
         costs: str | Path | None = None,
+        quantize: str = "none",
+        representative: str | Path | None = None,
     ) -> Settings:
         """Check the options.
 
@@ -82,6 +91,7 @@ class Settings:
             raise InputError("--portable belongs to the target onnxruntime: drop one of them")
         if dims and target not in FORMATS["onnx"]:
             raise InputError(f"--dim binds dimensions of ONNX models, not for the target {target}")
+        _check_quantize(target, quantize, representative)
         if target != "onnxruntime":
             level = "none"
         elif portable:
@@ -113,6 +123,8 @@ class Settings:
             device=board,
             costs=CostModel() if costs in (None, MEASURE) else read_costs(costs),
             measure_costs=costs == MEASURE,
+            quantize=quantize,
+            representative=None if representative is None else Path(representative),
         )
 
     @classmethod
@@ -132,6 +144,8 @@ class Settings:
             seed=int(plan.options.get("seed", 0)),
             pipeline=str(plan.options.get("pipeline", DEFAULT)),
             threads=threads,
+            quantize=str(plan.options.get("quantize", "none")),
+            representative=str(plan.options.get("representative", "")) or None,
         )
 
     @property
@@ -145,8 +159,25 @@ class Settings:
         }
         if self.device is not None:
             options["device"] = self.device.name
+        if self.quantize != "none":
+            options["quantize"] = self.quantize
+        if self.representative is not None:
+            options["representative"] = str(self.representative)
         options.update({f"dim:{name}": value for name, value in self.dims.items()})
         return options
+
+
+def _check_quantize(target: str, quantize: str, representative: object) -> None:
+    """Refuse options of quantization that contradict each other or the target."""
+    if quantize not in QUANTIZE:
+        raise InputError(f"--quantize {quantize}: it is one of {', '.join(QUANTIZE)}")
+    if quantize != "none" and target not in FORMATS["tflite"]:
+        raise InputError(
+            f"--quantize is for what becomes a .tflite, not for the target {target}: add "
+            f"--target tflite, or drop it"
+        )
+    if representative is not None and quantize != "int8":
+        raise InputError("--representative belongs to --quantize int8: add it, or drop the data")
 
 
 def target_for(model: object, target: str | None) -> str:

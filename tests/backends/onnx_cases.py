@@ -1,7 +1,7 @@
 """Single ONNX nodes, emitted and run beside ONNX Runtime in this process."""
 
 # ONNX Runtime's extension module has no stubs:
-# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ destination ◀── renamed ◀──────┘
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +20,11 @@ from lowtide.backends.tensorflow.from_onnx.conversion import (
     Quantize,
     from_reply,
 )
+from lowtide.backends.tensorflow.from_onnx.destination import install, refuse_foreign, staging
 from lowtide.backends.tensorflow.from_onnx.emitter import check
 from lowtide.errors import InputError
 
-__all__ = ["convert"]
+__all__ = ["convert", "save_source"]
 
 # Protobuf ends at 2 GiB.
 _INLINE_BYTES = 1 << 30
@@ -69,22 +69,11 @@ def convert(
     """
     path = Path(destination)
     kind: Format = format or ("tflite" if path.suffix == ".tflite" else "savedmodel")
-    _refuse(path, kind, quantize, representative)
+    refuse_foreign(path, folder=kind == "savedmodel")
+    _refuse(kind, quantize, representative)
     check(model)
-    with (
-        tempfile.TemporaryDirectory(prefix="lowtide-") as work,
-        tempfile.TemporaryDirectory(
-            prefix=f".{path.name}.", suffix=".partial", dir=path.absolute().parent
-        ) as beside,
-    ):
-        source, staged = Path(work, "model.onnx"), Path(beside, "staged")
-        weights = sum(
-            value.const_value.nbytes
-            for value in model.graph.initializers.values()
-            if value.const_value is not None
-        )
-        large = "model.data" if weights > _INLINE_BYTES else None
-        onnx_ir.save(model, source, external_data=large)
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as work, staging(path) as beside:
+        source, staged = save_source(model, Path(work)), beside / "staged"
         reply = child.run(
             "lowtide.backends.tensorflow.from_onnx.job:run",
             {
@@ -100,20 +89,25 @@ def convert(
             timeout_s=timeout_s,
             memory_limit_bytes=memory_limit_bytes,
         )
-        _install(staged, path, Path(beside, "replaced"))
+        install(staged, path)
     return from_reply(reply, path)
 
 
-def _refuse(
-    path: Path, kind: Format, quantize: Quantize, representative: str | Path | None
-) -> None:
-    """Refuse, before any work, what cannot succeed."""
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist: create it first")
-    if kind == "tflite" and path.is_dir():
-        raise InputError(f"{path} is a folder: name a .tflite file")
-    if kind == "savedmodel" and path.exists() and not Path(path, "saved_model.pb").is_file():
-        raise InputError(f"{path} exists and is no SavedModel: choose another destination")
+def save_source(model: onnx_ir.Model, folder: Path) -> Path:
+    """Write a model for the child that reads it; large weights beside it."""
+    path = folder / "model.onnx"
+    weights = sum(
+        value.const_value.nbytes
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+    )
+    large = "model.data" if weights > _INLINE_BYTES else None
+    onnx_ir.save(model, path, external_data=large)
+    return path
+
+
+def _refuse(kind: Format, quantize: Quantize, representative: str | Path | None) -> None:
+    """Refuse, before any work, options that contradict each other."""
     if quantize != "none" and kind != "tflite":
         raise InputError(f"quantize={quantize} is for .tflite: a SavedModel keeps its types")
     if quantize == "int8" and representative is None:
@@ -122,17 +116,3 @@ def _refuse(
         )
     if representative is not None and not Path(representative).is_file():
         raise InputError(f"{representative} does not exist: give an .npz file")
-
-
-def _install(staged: Path, path: Path, replaced: Path) -> None:
-    """Give the staged file or folder its name; what had the name goes."""
-    try:
-        if staged.is_dir():
-            if path.exists():
-                path.rename(replaced)
-            staged.rename(path)
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            staged.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None

@@ -240,16 +240,22 @@ def _swish(call: Call) -> Value:
 @operator("Erf")
 def _erf(call: Call) -> Value:
     if call.lite:
-        return unary(call, "Exp", _approximate_erf)
+        value = call.value(0)
+        wide = cast(value.physical, tf.float32)  # the type that TFLite computes in
+        return Value(cast(_approximate_erf(wide), value.physical.dtype), value.order)
     return unary(call, "Erf", tf.math.erf)
 
 
 def _approximate_erf(x: Tensor) -> Tensor:
-    """Within 1.5e-7 (Abramowitz and Stegun, 7.1.26): TFLite has no kernel for erf."""
+    """Within 1.5e-7 (Abramowitz and Stegun, 7.1.26): TFLite has no kernel for erf.
+
+    The sign is a product that is clipped, since TFLite Micro has no kernel for it.
+    """
     t = 1 / (1 + 0.3275911 * tf.abs(x))
     tail = -1.453152027 + t * 1.061405429
     tail = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * tail)))
-    result: Tensor = tf.sign(x) * (1 - tail * tf.exp(-x * x))
+    sign = tf.minimum(tf.maximum(x * 1e30, -1.0), 1.0)
+    result: Tensor = sign * (1 - tail * tf.exp(-x * x))
     return result
 
 

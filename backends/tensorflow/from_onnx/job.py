@@ -7,6 +7,8 @@ import os
 import time
 import warnings
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,7 +19,7 @@ from lowtide.backends.tensorflow.from_onnx.conversion import Format, Quantize, R
 from lowtide.backends.tensorflow.from_onnx.graph import bind, build
 from lowtide.errors import ModelError
 
-__all__ = ["Request", "run"]
+__all__ = ["Comparison", "Request", "compare", "quietly", "run"]
 
 
 class Request(TypedDict):
@@ -40,11 +42,52 @@ def run(request: Request) -> dict[str, object]:
         ModelError: the model cannot be emitted or written.
         VerificationError: the result computes something else.
     """
+    with quietly():
+        return _run(request)
+
+
+class Comparison(TypedDict):
+    """A file to compare with its model."""
+
+    model: str
+    staged: str
+    format: Format
+    quantize: Quantize
+    representative: str
+    seed: int
+
+
+def compare(request: Comparison) -> dict[str, object]:
+    """Run a written file beside ONNX Runtime; replies `verification` and `notes`.
+
+    Raises:
+        VerificationError: it computes something else.
+    """
+    from lowtide.backends.tensorflow.from_onnx import verify
+
+    with quietly():
+        found, notes = verify.against_ort(
+            Path(request["model"]),
+            Path(request["staged"]),
+            request["format"],
+            request["quantize"],
+            {},
+            request["seed"],
+            request["representative"],
+        )
+    skipped = {"numerics": "skipped", "max_abs_error": 0.0, "max_rel_error": 0.0}
+    limit = verify.tolerance(request["quantize"])
+    return {"verification": {**skipped, "tolerance": limit, **found}, "notes": notes}
+
+
+@contextmanager
+def quietly() -> Generator[None]:
+    """TensorFlow's messages off; errors in classes that the parent knows."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     try:
-        return _run(request)
+        yield
     except ModelError as error:
         # Its subclasses of this package are not known to the parent.
         raise ModelError(str(error)) from None

@@ -23,11 +23,11 @@ Model = Annotated[
 Target = Annotated[
     str | None,
     typer.Option(
-        help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU) or onnx "
-        "(the file's operators, for runtimes that follow the file's order) or tvm (a shared "
-        "library) for an .onnx; tflite "
-        "(TensorFlow Lite Micro, LiteRT) or c (the same as C++ sources) for a .tflite. Default: "
-        "the first that reads the model's format."
+        help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU), onnx "
+        "(the file's operators, for runtimes that follow the file's order), tensorflow (a "
+        "SavedModel) or tvm (a shared library) for an .onnx; tflite (TensorFlow Lite Micro, "
+        "LiteRT) or c (the same as C++ sources) for either. Default: onnxruntime for an .onnx, "
+        "tflite for a .tflite."
     ),
 ]
 Budget = Annotated[
@@ -63,6 +63,20 @@ Costs = Annotated[
         help="What it costs to run an op: a file (lowtide.costs/1), or `measure` to time each op "
         "here. Default: a model of a core.",
         metavar="FILE|measure",
+    ),
+]
+Quantize = Annotated[
+    str,
+    typer.Option(
+        help="For an .onnx that becomes a .tflite: float16 (weights), int8 (with --representative, "
+        "or a model that is quantized already), or none."
+    ),
+]
+Representative = Annotated[
+    Path | None,
+    typer.Option(
+        help="For --quantize int8: an .npz with an array [samples, ...] for each input.",
+        metavar="FILE.npz",
     ),
 ]
 Threads = Annotated[
@@ -105,6 +119,8 @@ def optimize(
     threads: Threads = None,
     device: Device = None,
     costs: Costs = None,
+    quantize: Quantize = "none",
+    representative: Representative = None,
 ) -> None:
     """Write a model that needs less memory, and report what was proven and measured."""
     from lowtide import optimizer
@@ -127,6 +143,8 @@ def optimize(
             threads=threads,
             device=device,
             costs=costs,
+            quantize=quantize,
+            representative=representative,
             progress=progress,
         )
     _print(result.report, as_json=as_json)
@@ -146,6 +164,8 @@ def analyze(
     threads: Threads = None,
     device: Device = None,
     costs: Costs = None,
+    quantize: Quantize = "none",
+    representative: Representative = None,
 ) -> None:
     """Show the peak, what makes it, and what a better order needs. Writes nothing."""
     from lowtide import optimizer
@@ -163,6 +183,8 @@ def analyze(
             threads=threads,
             device=device,
             costs=costs,
+            quantize=quantize,
+            representative=representative,
             progress=progress,
         )
     _print(report, as_json=as_json, detail=True)
@@ -184,13 +206,16 @@ def apply(
     threads: Threads = None,
 ) -> None:
     """Apply a saved plan to the model that it was made for, and verify it again."""
-    from lowtide import optimizer
+    from lowtide import emission, optimizer
 
+    made = optimizer.load_plan(plan)
+    destination = _output(path, output, made.target)
+    emission.refuse_source(plan, destination, folder=True)
     with show() as progress:
         result = optimizer.apply(
-            plan,
+            made,
             path,
-            output=_output(path, output),
+            output=destination,
             verify=verify,
             threads=threads,
             progress=progress,
@@ -198,11 +223,14 @@ def apply(
     _print(result.report, as_json=as_json)
 
 
+_ENDINGS = {"c": ".c", "tensorflow": ".savedmodel", "tflite": ".tflite", "tvm": ".so"}
+
+
 def _output(path: Path, output: Path | None, target: str | None = None) -> Path:
     if output is not None:
         return output
     suffix = path.suffix if path.suffix.lower() == ".tflite" else ".onnx"
-    ending = {"c": ".c", "tvm": ".so"}.get(target or "", suffix)
+    ending = _ENDINGS.get(target or "", suffix)
     return path.with_name(f"{path.name.removesuffix(suffix)}.lowtide{ending}")
 
 

@@ -39,8 +39,20 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         if settings.dims:
             raise InputError("--dim binds dimensions of ONNX models: drop it")
         return tflite.prepare(Path(model), settings, progress)
+    if settings.target == "tflite":
+        from lowtide.targets import converted
+
+        return converted.prepare(model, settings, progress)
     if settings.device is not None:
-        raise InputError("--device is for TFLite models: drop it")
+        raise InputError("--device is for TFLite models: drop it, or take --target tflite")
+    if settings.quantize != "none":
+        raise InputError(
+            "--quantize makes a .tflite: take --target tflite, and --target c on the result"
+        )
+    if settings.target == "tensorflow":
+        from lowtide.targets import tensorflow
+
+        return tensorflow.prepare(model, settings, progress)
     if settings.target in ("tvm", "c"):
         from lowtide.targets import tvm
 

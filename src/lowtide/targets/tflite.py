@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from lowtide.planning import Progress
     from lowtide.settings import Settings
 
-__all__ = ["PlannedTflite", "PreparedTflite", "prepare"]
+__all__ = ["PlannedTflite", "PreparedTflite", "prepare", "prepare_source"]
 
 
 @dataclass(frozen=True)
@@ -238,8 +238,23 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         InputError: the model cannot be read, or is none that can be planned.
         MissingExtraError: the extra `edge` is not installed.
     """
-    started = time.perf_counter()
+    for option, given in (("--dim", settings.dims), ("--quantize", settings.quantize != "none")):
+        if given:
+            raise InputError(f"{option} is for ONNX models: `{path}` is a .tflite already")
     source = read(path)
+    return prepare_source(source, Origin(path, source.sha256, "tflite", None), settings, progress)
+
+
+def prepare_source(
+    source: TfliteSource, origin: Origin, settings: Settings, progress: Progress | None = None
+) -> PreparedTflite:
+    """The same for a model that was read; `origin` is what it was made from.
+
+    Raises:
+        ModelError: it is none that can be planned.
+        MissingExtraError: the extra `edge` is not installed.
+    """
+    started = time.perf_counter()
     imported = import_graph(source)
     notes = list(source.notes)
     if progress is not None:
@@ -255,7 +270,7 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         scratch = KernelScratch({}, "none", every)
         notes.append(f"it does not run in TensorFlow Lite Micro, so nothing is measured: {error}")
     if not imported.graph.ops:
-        raise ModelError(f"`{path}` has no operators: there is nothing to plan")
+        raise ModelError(f"{_label(origin)} has no operators: there is nothing to plan")
     device = settings.device
     kernels = Kernels.REFERENCE if device is None else Kernels(device.kernels)
     executed = scratch
@@ -269,7 +284,7 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         notes += _device_notes(device, source)
     timeline = simulate(imported.graph, ACCOUNTING)
     return PreparedTflite(
-        source=Origin(path, source.sha256, "tflite", None),
+        source=origin,
         settings=settings,
         graph=imported.graph,
         accounting=ACCOUNTING,
@@ -283,6 +298,10 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         executed=executed,
         before=before,
     )
+
+
+def _label(origin: Origin) -> str:
+    return "the model" if origin.path is None else f"`{origin.path}`"
 
 
 def _unknown(graph: Graph, before: TflmMeasurement | None, kernels: Kernels) -> tuple[str, ...]:

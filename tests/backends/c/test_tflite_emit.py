@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowtide.backends import atomic
 from lowtide.backends.c import Arena, emit, write
-from lowtide.backends.c import folder as folders
 from lowtide.backends.c.identifier import comment, identifier, literal
 from lowtide.backends.c.tflite_ops import BUILTIN_CALLS, CUSTOM_CALLS
 from lowtide.errors import InputError, ModelError
@@ -310,7 +310,7 @@ def test_the_old_folder_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def cannot(one: Path, two: Path) -> bool:
         return False
 
-    monkeypatch.setattr(folders, "_exchange", cannot)
+    monkeypatch.setattr(atomic, "_exchange", cannot)
     rename = os.rename
     calls: list[Path] = []
 
