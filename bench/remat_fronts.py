@@ -23,7 +23,7 @@ from lowtide.solvers.remat.problem import OrderScope
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lowtide.solvers.remat.pareto import ParetoFront
+    from lowtide.solvers.remat.front import ParetoFront
     from lowtide.solvers.remat.problem import RematProblem
 
 __all__ = ["Front", "draw", "front_of", "main", "table"]
