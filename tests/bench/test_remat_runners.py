@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from lowtide.bench import remat, remat_fronts, remat_ratios
+from lowtide.bench import remat, remat_fronts, remat_ratios, remat_solvers
 from lowtide.bench.op_costs import rows_of
 from lowtide.bench.op_costs import table as cost_table
 from lowtide.bench.remat import RematCase, training_graph
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _every_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runners do not keep the tests' process on one core."""
-    for module in (remat, remat_fronts, remat_ratios):
+    for module in (remat, remat_fronts, remat_ratios, remat_solvers):
         monkeypatch.setattr(module, "one_core", lambda: None)
 
 
@@ -83,6 +83,28 @@ def test_ratios() -> None:
     assert all(cell.cost_ratio == 1.0 and cell.least_proven for cell in auto)
     text = remat_ratios.table(found)
     assert "| train | 12 | 2/2 | 1.000 (2/2) |" in text
+
+
+def test_solvers_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row for each solver and scope; what is proven bears a star."""
+    output = tmp_path / "solvers"
+    arguments = ["--solvers", "search", "ap-sqrt", "checkmate-milp", "--time-limit", "4"]
+    remat_solvers.main([*arguments, "--output", str(output)])
+    cells = json.loads(output.with_suffix(".json").read_text())["cells"]
+    keys = [(cell["solver"], cell["scope"]) for cell in cells]
+    fixed, free = OrderScope.FIXED.value, OrderScope.FREE.value
+    assert keys == [
+        ("search", fixed),
+        ("search", free),
+        ("ap-sqrt", fixed),
+        ("checkmate-milp", fixed),
+    ]
+    text = capsys.readouterr().out
+    assert "| checkmate-milp | fixed |" in text
+    assert "| FastSA (published) | free |" in text
+    for cell in cells:
+        shown = text.split(f"| {cell['solver']} | {cell['scope'].removesuffix('_order')} |")[1]
+        assert ("*" in shown.split("|")[0]) == (cell["status"] == "optimal")
 
 
 def test_fronts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
