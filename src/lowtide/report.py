@@ -142,7 +142,7 @@ class Report:
                 )
                 where = str(self.obstacle["op"]) or f"the model ({self.obstacle['method']})"
                 render_live(console, PeakOp(where, named), "needed at once in every plan")
-            elif not met:
+            if not met:
                 for peak in self.peak_ops[:1]:
                     render_live(console, peak, "what forces the peak of the best plan")
         if self.output is not None:

@@ -284,7 +284,10 @@ def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | 
             if "floor" in report.budget
             else "every order"
         )
-        because = f" while `{report.obstacle['op']}` runs" if report.obstacle else ""
+        because = ""
+        if report.obstacle is not None:
+            op = report.obstacle["op"]
+            because = f" while `{op}` runs" if op else f" for {report.obstacle['method']} alone"
         return BudgetInfeasibleError(
             f"{text}, and {what} needs at least {least:,}{because} (proven): "
             f"raise --budget to {report.budget['fits_at']:,}"
