@@ -13,11 +13,12 @@ from lowtide.errors import InputError
 from lowtide.ir import Accounting, Graph, Role, Traits, refresh_views, simulate, unroll, verify
 from lowtide.passes.pipeline import parse, run
 from lowtide.passes.plan import Plan
-from lowtide.passes.recompute import remat_problem
+from lowtide.passes.recompute import recomputed, remat_problem
 from lowtide.passes.rematerialize import Rematerialize
 from lowtide.passes.state import State
 from lowtide.solvers.remat.problem import OrderScope
 from lowtide.solvers.remat.reference import solve_reference
+from lowtide.solvers.remat.registry import available, get_solver
 from tests.strategies import accountings, graphs
 
 PIPELINE = "inplace,schedule,rematerialize,allocate"
@@ -58,6 +59,24 @@ def test_what_is_found_fits(data: st.DataObject) -> None:
     if len(steps) > len(graph):
         assert state.plan.arena_bytes is not None
         assert state.plan.arena_bytes <= budget
+
+
+@pytest.mark.parametrize("name", available())
+@given(data=st.data())
+@settings(max_examples=8)
+def test_the_simulator_agrees_with_every_solver(name: str, data: st.DataObject) -> None:
+    """The peak of each solver's sequence, simulated on the unrolled graph, is what it states."""
+    graph = data.draw(graphs(max_ops=6))
+    state = state_of(graph, Accounting(inputs_in_arena=data.draw(st.booleans())), None)
+    assume(state.peak_bytes > 1)
+    budget = data.draw(st.integers(state.peak_bytes // 2, state.peak_bytes))
+    solution = get_solver(name)(
+        remat_problem(state, budget), scope=OrderScope.FIXED, time_limit_s=5.0
+    )
+    found = recomputed(state, solution)  # raises where the two disagree
+    if found is not None:
+        assert found.peak_bytes <= budget
+        assert found.peak_bytes == simulate(unroll(graph, found.steps), state.accounting).peak_bytes
 
 
 @given(st.data())
