@@ -302,6 +302,7 @@ def search_remat(
     starts: Sequence[Sequence[int]],
     *,
     fixed_order: bool,
+    warm: bool = False,
     seed: int,
     target: float,
     threads: int,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from lowtide.errors import InputError
 from lowtide.solvers.remat.auto import auto
+from lowtide.solvers.remat.blocks import blocks
 from lowtide.solvers.remat.chain import chain
 from lowtide.solvers.remat.check import check
 from lowtide.solvers.remat.checkmate_milp import checkmate_milp
@@ -65,6 +66,7 @@ _SOLVERS: dict[str, RematSolver] = {
     **{name: partial(checkpoint, name) for name in CHECKPOINTS},
     "griewank": griewank,
     "chain": chain,
+    "blocks": blocks,
 }
 
 

@@ -48,12 +48,14 @@ class SearchOptions:
         schedule: in the free order, ask the exact scheduler first.
         cover: bound the cost by a covering program first, in a child process; a sequence that meets
             the bound ends the search.
+        warm: the starts are good already: begin with little heat.
     """
 
     threads: int = 1
     work_limit: int | None = None
     schedule: bool = True
     cover: bool = True
+    warm: bool = False
 
 
 def search(
@@ -185,6 +187,7 @@ def search(
         native_problem(problem),
         _ranked(problem, known),
         fixed_order=scope is OrderScope.FIXED,
+        warm=opts.warm,
         seed=seed % 2**64,
         target=float(problem.base_cost if bound is None else bound.cost),
         threads=opts.threads,

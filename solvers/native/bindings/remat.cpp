@@ -128,26 +128,26 @@ void add_remat(nb::module_& m) {
   m.def(
       "search_remat",
       [](const remat::Problem& problem, const std::vector<std::vector<remat::Node>>& starts,
-         bool fixed_order, std::uint64_t seed, double target, int threads, double time_limit_s,
-         std::uint64_t work_limit, const nb::object& progress) {
+         bool fixed_order, bool warm, std::uint64_t seed, double target, int threads,
+         double time_limit_s, std::uint64_t work_limit, const nb::object& progress) {
         if (starts.empty()) throw std::invalid_argument("a search needs a start");
         double best = -1;
         Hook hook([&]() -> nb::object { return progress.is_none() ? nb::none() : progress(best); });
         remat::SearchResult result;
         {
           const nb::gil_scoped_release release;
-          result =
-              remat::search(problem, starts, {fixed_order, seed, time_limit_s, work_limit, target},
-                            threads, [&](double cost) {
-                              best = cost;
-                              return hook();
-                            });
+          result = remat::search(problem, starts,
+                                 {fixed_order, warm, seed, time_limit_s, work_limit, target},
+                                 threads, [&](double cost) {
+                                   best = cost;
+                                   return hook();
+                                 });
         }
         hook.rethrow();
         return result;
       },
-      "problem"_a, "starts"_a, nb::kw_only(), "fixed_order"_a, "seed"_a, "target"_a, "threads"_a,
-      "time_limit_s"_a, "work_limit"_a, "progress"_a.none(),
+      "problem"_a, "starts"_a, nb::kw_only(), "fixed_order"_a, "warm"_a = false, "seed"_a,
+      "target"_a, "threads"_a, "time_limit_s"_a, "work_limit"_a, "progress"_a.none(),
       "Anneal from the starts until `target` is reached or a limit strikes; `progress` is called "
       "with the best cost so far, -1 for none; True from it stops.");
 }

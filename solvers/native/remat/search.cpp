@@ -448,8 +448,12 @@ void Walk::round(const std::vector<Node>& start, double share, bool polish, Cont
 }
 
 void Walk::run(Control& control) {
-  round(start_, 1.0 - kPolish, false, control);
-  if (!control.stopped() && !(found() && best_cost_ <= options_.target)) {
+  if (options_.warm) {
+    round(start_, 1.0, true, control);
+  } else {
+    round(start_, 1.0 - kPolish, false, control);
+  }
+  if (!options_.warm && !control.stopped() && !(found() && best_cost_ <= options_.target)) {
     const std::vector<Node> start = found() ? best_ : now_.nodes();
     round(start, 1.0, true, control);
   }

@@ -23,12 +23,13 @@
 // the stage's repeats ascend in the input order, each node at most once (problem.py).  Repeats move
 // from one stage to another.
 //
-// A walk is two rounds.  The first begins at the start and cools from a temperature at which
-// repeats of ordinary ops come and go to one at which nothing dearer stays; the second begins at
-// the best sequence, with less heat and a higher lambda.  Repeats that nothing needs are dropped at
-// the end, those that cost nothing too.  Everything is drawn from one generator, and with a work
-// limit alone the cooling follows the work, so such a walk is repeatable; with a time limit it
-// follows the clock.  Walks share nothing; the best of them wins, the first of equal ones.
+// A walk is two rounds; a warm one, from a good start, is the second alone.  The first begins at
+// the start and cools from a temperature at which repeats of ordinary ops come and go to one at
+// which nothing dearer stays; the second begins at the best sequence, with less heat and a higher
+// lambda.  Repeats that nothing needs are dropped at the end, those that cost nothing too.
+// Everything is drawn from one generator, and with a work limit alone the cooling follows the work,
+// so such a walk is repeatable; with a time limit it follows the clock.  Walks share nothing; the
+// best of them wins, the first of equal ones.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +45,7 @@ namespace lowtide::remat {
 
 struct SearchOptions {
   bool fixed_order = false;
+  bool warm = false;  // the second round only
   std::uint64_t seed = 0;
   double time_limit_s = -1;      // negative for none
   std::uint64_t work_limit = 0;  // runs looked at, about; 0 for none
