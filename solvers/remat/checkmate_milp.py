@@ -168,7 +168,7 @@ def _searched(
         time_limit_s=None if left is None else left / 4,
         seed=seed,
         start=() if best is None else (best,),
-        options=SearchOptions(work_limit=options.search_work),
+        options=SearchOptions(work_limit=options.search_work, cover=False),
     )
     return best if found.sequence is None else _incumbent(problem, (found.sequence,))
 

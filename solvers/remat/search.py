@@ -3,19 +3,20 @@
 It begins with what needs no search: the input order, the peak's bound, and in the free order the
 exact scheduler, whose order proves an overhead of 0 % when it meets the budget.  Then sequences are
 changed by small moves; the evaluator, the moves and the cooling are described in
-`solvers/native/remat/{sequence,search}.hpp`, the bounds in `bounds.py`.
+`solvers/native/remat/{sequence,search}.hpp`, the bounds in `bounds.py` and `cover.py`.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lowtide.errors import LowtideError
 from lowtide.solvers import _native
 from lowtide.solvers.remat.bounds import base_bound, peak_bound, repeat_bound
 from lowtide.solvers.remat.check import check, check_stages, peak_of
+from lowtide.solvers.remat.cover import cover_bound
 from lowtide.solvers.remat.native import native_problem
 from lowtide.solvers.remat.problem import OrderScope
 from lowtide.solvers.remat.solution import CostBound, RematSolution
@@ -32,7 +33,9 @@ __all__ = ["SearchOptions", "search"]
 # Looks at a run, of one walk, where neither a time limit nor a work limit is given.
 _DEFAULT_WORK = 2_000_000_000
 # The exact scheduler gets this part of the time, and no more work than this.
-_SCHEDULE_PART, _SCHEDULE_WORK = 0.1, 200_000_000
+_SCHEDULE_PART, _SCHEDULE_WORK = 0.05, 20_000_000
+# So does the covering program, from this many nodes on and where that part is at least so long.
+_COVER_PART, _COVER_NODES, _COVER_LEAST_S, _COVER_MOST_S = 0.5, 24, 1.0, 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +46,14 @@ class SearchOptions:
         threads: independent walks with seeds of their own; the best wins, the first of equal ones.
         work_limit: of each walk, in looks at a run; unlike a time limit, repeatable.
         schedule: in the free order, ask the exact scheduler first.
+        cover: bound the cost by a covering program first, in a child process; a sequence that meets
+            the bound ends the search.
     """
 
     threads: int = 1
     work_limit: int | None = None
     schedule: bool = True
+    cover: bool = True
 
 
 def search(
@@ -95,6 +101,7 @@ def search(
         raise LowtideError(f"the number of threads must be positive, got {opts.threads}")
     least_peak, peak_method = peak_bound(problem)
     bound: CostBound | None = base_bound(problem)
+    children_s, interrupted = 0.0, False
 
     def tell(cost: Cost | None) -> bool:
         """Whether to stop: Ctrl-C may land in here, too."""
@@ -124,7 +131,7 @@ def search(
             peak_bound_method=peak_method,
             solver=name,
             seconds=time.perf_counter() - begin,
-            cpu_seconds=time.process_time() - begin_cpu,
+            cpu_seconds=time.process_time() - begin_cpu + children_s,
         )
         check(problem, solution)
         tell(cost)
@@ -160,6 +167,19 @@ def search(
             # Nothing that may be repeated has two uses: repeats cannot help.
             least_peak, peak_method = problem.budget_bytes + 1, "no useful repeat"
             return finish(Status.INFEASIBLE, None, "bound")
+    if opts.cover and problem.num_nodes >= _COVER_NODES:
+        part = _COVER_MOST_S if time_limit_s is None else _COVER_PART * left()
+        if part >= _COVER_LEAST_S:
+            try:
+                covered = cover_bound(
+                    problem, scope, time_limit_s=min(part, _COVER_MOST_S), seed=seed
+                )
+            except KeyboardInterrupt:
+                opts, interrupted = replace(opts, work_limit=1), True
+            else:
+                children_s += covered.cpu_seconds
+                known_bounds = [b for b in (bound, covered.bound) if b is not None]
+                bound = max(known_bounds, key=lambda b: b.cost)
     work_limit = opts.work_limit or (_DEFAULT_WORK if time_limit_s is None else 0)
     outcome = _native.search_remat(
         native_problem(problem),
@@ -174,7 +194,7 @@ def search(
     )
     found = [tuple(outcome.sequence)] if outcome.sequence else []
     found += [s for s in known[1:] if peak_of(problem, s) <= problem.budget_bytes]
-    status = Status.TIME_LIMIT if outcome.clock else Status.FEASIBLE
+    status = Status.TIME_LIMIT if outcome.clock or interrupted else Status.FEASIBLE
     if not found:
         return finish(status, None, "search")
     return finish(status, min(found, key=problem.cost_of), "search")

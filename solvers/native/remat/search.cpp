@@ -13,10 +13,11 @@ namespace lowtide::remat {
 namespace {
 
 // In units of the energy that an average op costs.
-constexpr double kHigh = 3.0, kLow = 0.01;
-constexpr double kLambda = 1.0;  // at first; in percent of the budget
-constexpr double kStep = 1.05;   // of lambda, every kPeriod moves
-constexpr std::uint64_t kPeriod = 2000;
+constexpr double kHigh = 1.0, kLow = 0.01;
+constexpr double kLambda = 1.0;               // at first; in percent of the budget
+constexpr double kStep = 1.05;                // of lambda, every kPeriod moves
+constexpr std::uint64_t kPeriod = 2000;       // an eighth of it, and
+constexpr double kHaste = 1.2;                // this instead, until something is within the budget
 constexpr double kEarly = 0.25, kLate = 0.6;  // moves that should end within the budget
 constexpr double kLateFrom = 0.6;
 constexpr double kPolish = 0.3;   // the part of the work that goes to the last round,
@@ -24,6 +25,7 @@ constexpr double kSharpen = 4.0;  // which begins with lambda times this
 // What eviction does with operands that are not live: keeps them, a mixture, or makes them again.
 constexpr double kKeep = 0.75, kMixed = 0.13;
 constexpr std::size_t kChain = 32;
+constexpr Index kWindow = 128;
 constexpr Index kLongest = 4;  // times the number of nodes: hot walks do not grow without end
 
 }  // namespace
@@ -49,6 +51,21 @@ double Walk::energy(const Score& score) const {
   return 100.0 * score.cost / base +
          lambda_ * (static_cast<double>(score.over_sum) + static_cast<double>(score.over_max)) /
              budget;
+}
+
+// The overflow, its greatest added, that `edits_` may leave for an energy of at most `limit`;
+// negative where their cost alone exceeds it.
+std::int64_t Walk::room(double limit) const {
+  Score score;
+  score.cost = now_.score().cost;
+  for (const Edit& edit : edits_) {
+    score.cost += edit.node < 0 ? -problem_.cost(now_[edit.at]) : problem_.cost(edit.node);
+  }
+  const double left = (limit - energy(score)) / lambda_ *
+                      static_cast<double>(std::max<Bytes>(problem_.budget(), 1));
+  if (left < -1.0) return -1;
+  return left < 0x1p62 ? static_cast<std::int64_t>(left) + 1
+                       : std::numeric_limits<std::int64_t>::max();
 }
 
 double Walk::progress(const Control& control) const {
@@ -116,6 +133,63 @@ bool Walk::shift(Index at, Index count) {
   return settle();
 }
 
+// A run with all that it depends on among the runs before it, or with all that depends on it among
+// the runs behind it, to the far end of a window.
+bool Walk::gather(Index at) {
+  const bool earlier = draw() & 1;
+  const Index most = earlier ? at : now_.length() - at - 1;
+  if (most < 2) return false;
+  const Index span = 2 + stretch(std::min(most, kWindow));
+  Index begin = earlier ? std::max<Index>(0, at - span) : at;
+  Index end = earlier ? at + 1 : std::min(now_.length(), at + span + 1);
+  stamp();
+  stamps_[now_[at]] = stamp_;
+  again_.clear();  // the positions of those that belong together
+  for (Index k = 0; k < end - begin; ++k) {
+    const Index i = earlier ? end - 1 - k : begin + k;
+    const Node v = now_[i];
+    if (stamps_[v] != stamp_) continue;
+    again_.push_back(i);
+    if (earlier) {
+      for (const Index b : problem_.reads(v)) {
+        if (problem_.producer(b) >= 0) stamps_[problem_.producer(b)] = stamp_;
+      }
+    } else {
+      for (const Index b : problem_.makes(v)) {
+        for (const Node c : problem_.consumers(b)) stamps_[c] = stamp_;
+      }
+    }
+  }
+  if (earlier) {
+    std::reverse(again_.begin(), again_.end());
+    std::size_t k = 0;
+    while (k < again_.size() && again_[k] == begin) ++k, ++begin;
+    again_.erase(again_.begin(), again_.begin() + std::ptrdiff_t(k));
+  } else {
+    while (!again_.empty() && again_.back() == end - 1) again_.pop_back(), --end;
+  }
+  const auto count = static_cast<Index>(again_.size());
+  if (count == 0) return false;
+  // Either they move to one end of the window, or the others to the other one.
+  if (2 * count <= end - begin) {
+    for (const Index i : again_) {
+      insert(earlier ? begin : end, now_[i]);
+      erase(i);
+    }
+  } else {
+    std::size_t k = 0;
+    for (Index i = begin; i < end; ++i) {
+      if (k < again_.size() && again_[k] == i) {
+        ++k;
+        continue;
+      }
+      insert(earlier ? end : begin, now_[i]);
+      erase(i);
+    }
+  }
+  return settle();
+}
+
 // A run over the budget, by its overflow; any run where there is none.
 Index Walk::pick_run() {
   const std::int64_t total = now_.score().over_sum;
@@ -131,8 +205,13 @@ Index Walk::pick_run() {
 bool Walk::evict() {
   if (now_.length() / kLongest > problem_.num_nodes()) return false;
   const Index at = pick_run();
-  // Live before and after the run (so not made by it), and not read by it, unless the run could
-  // write over what it reads.
+  const Index chosen = pick_live(at, std::numeric_limits<double>::infinity());
+  return chosen >= 0 && remake(chosen, at, -1) && settle();
+}
+
+// A buffer that is live before and after a run (so not made by it), and not read by it, unless the
+// run could write over what it reads; of those whose producer costs at most `most`; or -1.
+Index Walk::pick_live(Index at, double most) {
   const auto before = now_.live_words(at), after = now_.live_words(at + 1);
   const std::vector<Index>& reads = problem_.reads(now_[at]);
   const auto& over = problem_.in_place(now_[at]);
@@ -143,7 +222,9 @@ bool Walk::evict() {
     for (std::uint64_t rest = before[w] & after[w]; rest != 0; rest &= rest - 1) {
       const Index b = static_cast<Index>(w * 64) + std::countr_zero(rest);
       const Node p = problem_.producer(b);
-      if (problem_.size(b) == 0 || p < 0 || !problem_.repeatable(p)) continue;
+      if (problem_.size(b) == 0 || p < 0 || !problem_.repeatable(p) || problem_.cost(p) > most) {
+        continue;
+      }
       const auto read = std::find(reads.begin(), reads.end(), b);
       if (read != reads.end() && std::none_of(over.begin(), over.end(), [&](const auto& pair) {
             return pair.second == read - reads.begin();
@@ -156,11 +237,16 @@ bool Walk::evict() {
       if (worth > best) best = worth, chosen = b;
     }
   }
-  if (chosen < 0) return false;
+  return chosen;
+}
+
+// Makes a buffer that is live behind run `at` again, right before its next use; use by the run at
+// `dropped` does not count.
+bool Walk::remake(Index chosen, Index at, Index dropped) {
   stamp();
   for (const Node c : problem_.consumers(chosen)) stamps_[c] = stamp_;
   Index use = at + 1;
-  while (use < now_.length() && stamps_[now_[use]] != stamp_) ++use;
+  while (use < now_.length() && (use == dropped || stamps_[now_[use]] != stamp_)) ++use;
   again_.clear();
   stamp();
   // How willing to make operands again rather than to keep them longer.
@@ -168,7 +254,7 @@ bool Walk::evict() {
   chain(problem_.producer(chosen), use, kind < kKeep ? 0.0 : kind < kKeep + kMixed ? unit() : 1.0);
   if (!options_.fixed_order) {
     for (const Node v : again_) insert(use, v);
-    return settle();
+    return true;
   }
   // The stage of the next use, and the one place of each repeat in it.
   std::sort(again_.begin(), again_.end(),
@@ -181,6 +267,38 @@ bool Walk::evict() {
     while (now_.repeats(begin) && problem_.place(now_[begin]) < problem_.place(v)) ++begin;
     if (now_[begin] != v) insert(begin, v);
   }
+  return true;
+}
+
+// Drops a repeat, and makes something else again instead.
+bool Walk::exchange() {
+  const Index dropped = pick_repeat();
+  if (dropped < 0) return false;
+  const Node v = now_[dropped];
+  stamp();
+  for (const Index b : problem_.makes(v)) {
+    for (const Node c : problem_.consumers(b)) stamps_[c] = stamp_;
+  }
+  stamps_[v] = stamp_;
+  Index from = dropped;  // the runs behind this one are where the memory will be missing
+  Index top = -1;
+  while (from > 0 && stamps_[now_[from - 1]] != stamp_) {
+    --from;
+    if (top < 0 || now_.transient(from) > now_.transient(top)) top = from;
+  }
+  if (top < 0) return false;
+  if (draw() & 1) {
+    top = from + below(dropped - from);
+    for (int k = 0; k < 2; ++k) {
+      const Index other = from + below(dropped - from);
+      if (now_.transient(other) > now_.transient(top)) top = other;
+    }
+  }
+  // What costs much more would be rejected.
+  const double spare = 3 * temperature_ * problem_.base_cost() / 100;
+  erase(dropped);
+  const Index chosen = pick_live(top, problem_.cost(v) + spare);
+  if (chosen < 0 || problem_.producer(chosen) == v || !remake(chosen, top, dropped)) return false;
   return settle();
 }
 
@@ -239,21 +357,24 @@ bool Walk::propose() {
   edits_.clear();
   const double r = unit();
   if (options_.fixed_order) {
-    if (r < 0.5) return evict();
-    if (r < 0.8) return drop();
-    return move_repeat();
+    if (r < 0.45) return evict();
+    if (r < 0.7) return drop();
+    if (r < 0.9) return move_repeat();
+    return exchange();
   }
-  if (r < 0.45) return shift(below(now_.length()), 1);
-  if (r < 0.60) return shift(below(now_.length()), 1 + stretch(16));
-  if (r < 0.80) return evict();
-  if (r < 0.93) return drop();
-  return move_repeat();
+  if (r < 0.15) return gather(below(now_.length()));
+  if (r < 0.66) return shift(below(now_.length()), 1);
+  if (r < 0.79) return shift(below(now_.length()), 1 + stretch(16));
+  if (r < 0.89) return evict();
+  if (r < 0.96) return drop();
+  if (r < 0.99) return move_repeat();
+  return exchange();
 }
 
 // Keeps what is within the budget and cheaper than the best so far.
 void Walk::note() {
   const Score& score = now_.score();
-  if (score.over_sum > 0 || (found() && score.cost >= best_cost_)) return;
+  if (score.over_max > 0 || (found() && score.cost >= best_cost_)) return;
   best_ = now_.nodes();
   best_cost_ = score.cost;
 }
@@ -268,7 +389,7 @@ void Walk::tidy(Control& control) {
     edits_.assign(1, {i, -1});
     const Score score = now_.evaluate(edits_);
     if (control.spend(1 + score.walked)) break;
-    if (score.valid && score.over_sum == 0 && score.cost <= now_.score().cost) {
+    if (score.valid && score.over_max == 0 && score.cost <= now_.score().cost) {
       now_.make(edits_, score);
     }
   }
@@ -294,23 +415,32 @@ void Walk::round(const std::vector<Node>& start, double share, bool polish, Cont
       if (found() && best_cost_ <= options_.target) break;
     }
     ++moves_;
-    if (tried++ >= kPeriod) {
+    if (tried++ >= (found() ? kPeriod : kPeriod / 8)) {
       const double wanted = part > kLateFrom ? kLate : kEarly;
+      const double step = found() ? kStep : kHaste;
       lambda_ *=
-          static_cast<double>(within) < wanted * static_cast<double>(tried) ? kStep : 1 / kStep;
+          static_cast<double>(within) < wanted * static_cast<double>(tried) ? step : 1 / step;
       tried = within = 0;
       current = energy(now_.score());
     }
-    if (now_.score().over_sum == 0) ++within;
+    if (now_.score().over_max == 0) ++within;
     if (!propose()) {
       control.spend(4);
       continue;
     }
-    const Score score = now_.evaluate(edits_);
+    // The draw comes first, so that what it rejects anyway is not looked at to the end.
+    const double limit = current - temperature_ * std::log(1.0 - unit());
+    const std::int64_t most = room(limit);
+    if (most < 0) {
+      control.spend(8);
+      continue;
+    }
+    const Score score = now_.evaluate(edits_, most);
     control.spend(16 + score.walked);
     if (!score.valid) continue;
+
     const double next = energy(score);
-    if (next > current && unit() >= std::exp((current - next) / temperature_)) continue;
+    if (next > limit) continue;
     now_.make(edits_, score);
     current = next;
     note();

@@ -6,11 +6,18 @@
 //
 //     shift      a run, or a block of runs, earlier or later, as far as no run that it depends on,
 //                or that reads what it makes, is passed                      (free order)
+//     gather     a run and all that it depends on in a window before it, to the window's front; or
+//                with all that depends on it behind it, to the back          (free order)
 //     evict      at a run that is over the budget: a live buffer that the run does not touch (or
 //                might write over) is made again right before its next use, and so are operands
 //                that are not live there
 //     drop       a repeat, or several neighbouring ones
 //     move       a repeat, as a shift; in the fixed order to another stage
+//     exchange   drop a repeat, and evict something else where that needs memory
+//
+// The random number that decides on a move is drawn before the move is evaluated; so its cost alone
+// may reject it, or overflow that is certain before its end (sequence.hpp).  Gathering is what
+// reorders large graphs: whole sub-graphs have to change places before anything improves.
 //
 // In the fixed order there are no shifts of first runs, and a repeat has one place in each stage:
 // the stage's repeats ascend in the input order, each node at most once (problem.py).  Repeats move
@@ -72,6 +79,7 @@ class Walk {
   Index stretch(Index most);
 
   double energy(const Score& score) const;
+  std::int64_t room(double limit) const;
   void round(const std::vector<Node>& start, double share, bool polish, Control& control);
   double progress(const Control& control) const;
   void note();
@@ -80,7 +88,11 @@ class Walk {
   // Each fills `edits_` and says whether it has made a move.
   bool propose();
   bool shift(Index at, Index count);
+  bool gather(Index at);
   bool evict();
+  bool exchange();
+  Index pick_live(Index at, double most);
+  bool remake(Index chosen, Index at, Index dropped);
   bool drop();
   bool move_repeat();
   Index pick_repeat();

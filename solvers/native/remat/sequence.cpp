@@ -142,7 +142,7 @@ void Sequence::clear_difference() {
 }
 
 template <bool kMake>
-Score Sequence::walk(std::span<const Edit> edits) {
+Score Sequence::walk(std::span<const Edit> edits, std::int64_t most) {
   const Problem& problem = *problem_;
   Score score = score_;
   std::size_t next = 0;
@@ -150,6 +150,11 @@ Score Sequence::walk(std::span<const Edit> edits) {
   Index p = edits[0].node < 0 ? edits[0].at + 1 : edits[0].at;
   const Index top = p;
   std::int64_t old_max = 0, new_max = 0;
+  // What the runs that are sure to stay as they are, or have been looked at, are over the budget.
+  // Deleting repeats alone never lowers a live set: then, all runs.
+  const bool grows =
+      std::all_of(edits.begin(), edits.end(), [](const Edit& e) { return e.node < 0; });
+  std::int64_t sure = grows ? score.over_sum : 0;
   std::uint64_t* words = bits(slots_[p]);
   // While a move is made, `words` hold the new set; else the old one.
   const auto old_live = [&](Index b) -> bool {
@@ -203,6 +208,7 @@ Score Sequence::walk(std::span<const Edit> edits) {
         score.cost += problem.cost(v);
         const std::int64_t over = over_of(transient);
         score.over_sum += over;
+        sure += over;
         new_max = std::max(new_max, over);
       }
       next = end;
@@ -217,6 +223,7 @@ Score Sequence::walk(std::span<const Edit> edits) {
       ++next;
       score.cost -= problem.cost(v);
       score.over_sum -= old_over;
+      if (grows) sure -= old_over;
       for (const Index b : problem.makes(v)) {
         if (old_live(b)) toggle(b, true);  // the new set keeps what the old one no longer has
       }
@@ -246,7 +253,14 @@ Score Sequence::walk(std::span<const Edit> edits) {
     }
     const std::int64_t over = over_of(transient);
     score.over_sum += over - old_over;
+    sure += grows ? over - old_over : over;
     new_max = std::max(new_max, over);
+    if (!kMake && over > 0 && sure + new_max > most) {
+      clear_difference();
+      score.valid = false;
+      score.walked = top - i;
+      return score;
+    }
     p = i;
     if constexpr (kMake) {
       new_nodes_.push_back(v);
@@ -311,11 +325,11 @@ Score Sequence::walk(std::span<const Edit> edits) {
 }
 
 void Sequence::make(std::span<const Edit> edits, const Score& score) {
-  walk<true>(edits);
+  walk<true>(edits, std::numeric_limits<std::int64_t>::max());
   score_ = score;
 }
 
-template Score Sequence::walk<false>(std::span<const Edit> edits);
-template Score Sequence::walk<true>(std::span<const Edit> edits);
+template Score Sequence::walk<false>(std::span<const Edit> edits, std::int64_t most);
+template Score Sequence::walk<true>(std::span<const Edit> edits, std::int64_t most);
 
 }  // namespace lowtide::remat

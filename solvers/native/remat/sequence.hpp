@@ -26,6 +26,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -69,13 +70,18 @@ class Sequence {
 
   // The score after a move; edits descend by position, insertions before one boundary ascend in
   // time and come before the deletion of the run in front of it.
-  Score evaluate(std::span<const Edit> edits) { return walk<false>(edits); }
+  // It gives up, and says "not valid", once the sum of overflow and the greatest overflow together
+  // are sure to exceed `most`.
+  Score evaluate(std::span<const Edit> edits,
+                 std::int64_t most = std::numeric_limits<std::int64_t>::max()) {
+    return walk<false>(edits, most);
+  }
   // Makes a move that `evaluate` has found valid, with what it returned.
   void make(std::span<const Edit> edits, const Score& score);
 
  private:
   template <bool kMake>
-  Score walk(std::span<const Edit> edits);
+  Score walk(std::span<const Edit> edits, std::int64_t most);
   void toggle(Index b, bool now_live);
   void clear_difference();
   Index new_slot();
