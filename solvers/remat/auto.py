@@ -3,6 +3,7 @@
     trivial     the input order, the peak's bound
     order       free order: the exact scheduler, whose order may prove an overhead of 0 %
     seeds       the classic heuristics, as far as they are quick, to begin from
+    cover       the covering program's bounds, of the free order and of the fixed one
     short       a short search of the fixed order, for an incumbent of the exact solvers
     exact       `checkmate-milp`, with the incumbent: it bounds the fixed order, maybe improves it;
                 of small problems `interval-cp`, beside it or where it proves nothing
@@ -30,6 +31,7 @@ from lowtide.solvers.remat.check import peak_of
 from lowtide.solvers.remat.checkmate_milp import MilpOptions, checkmate_milp
 from lowtide.solvers.remat.chen import checkpoint
 from lowtide.solvers.remat.conclude import Clock
+from lowtide.solvers.remat.cover import cover_bound
 from lowtide.solvers.remat.griewank import griewank
 from lowtide.solvers.remat.interval_cp import CpOptions, interval_cp
 from lowtide.solvers.remat.ledger import Ledger
@@ -50,6 +52,7 @@ __all__ = ["AutoOptions", "auto"]
 
 # Parts of the time that is left when a stage begins.
 _ORDER_PART, _SEEDS_PART, _SHORT_PART = 0.1, 0.08, 0.1
+_COVER_PART, _COVER_LEAST_S, _COVER_MOST_S, _COVER_NODES = 0.1, 0.5, 10.0, 24
 _EXACT_PART = {OrderScope.FREE: 0.3, OrderScope.FIXED: 0.75}
 # Work where there is no time limit: of the scheduler in looks at a node, of a search in looks at
 # a run; the short search gets this part of it.
@@ -74,6 +77,7 @@ class AutoOptions:
         work_limit: of each search, in looks at a run; unlike a time limit, repeatable.
         order: in the free order, ask the exact scheduler.
         heuristics: begin from the classic heuristics.
+        cover: ask the covering program for bounds.
         exact: ask the exact solvers; in the free order their bound is of the fixed one only, so
             without a time limit they are not asked there.
     """
@@ -83,6 +87,7 @@ class AutoOptions:
     work_limit: int | None = None
     order: bool = True
     heuristics: bool = True
+    cover: bool = True
     exact: bool = True
 
 
@@ -145,7 +150,14 @@ class _Stages:
 
     def run(self) -> None:
         """All of them."""
-        for stage in (self._trivial, self._order, self._seeds, self._short, self._search):
+        for stage in (
+            self._trivial,
+            self._order,
+            self._seeds,
+            self._cover,
+            self._short,
+            self._search,
+        ):
             stage()
             self.ledger.tell(None)
             if self._over:
@@ -209,6 +221,23 @@ class _Stages:
         solvers.append(("griewank", griewank))
         until = None if part is None else time.time() + part
         self._ask([self._job(name, solve, part, until=until) for name, solve in solvers])
+
+    def _cover(self) -> None:
+        """Bounds on what has to be repeated, in this order and in the fixed one."""
+        scopes = dict.fromkeys((self.scope, *([OrderScope.FIXED] if self.options.exact else [])))
+        for scope in scopes if self.options.cover else ():
+            left = self.clock.left
+            part = None if left is None else min(left * _COVER_PART, _COVER_MOST_S)
+            small = self.problem.num_nodes < _COVER_NODES
+            if self._over or (small if part is None else part < _COVER_LEAST_S):
+                return
+            try:
+                covered = cover_bound(self.problem, scope, time_limit_s=part, seed=self.seed)
+            except Exception as error:  # a missing package, no memory: the others go on
+                self.ledger.notes.append(f"cover: {type(error).__name__}: {error}")
+                return
+            if covered.bound is not None:
+                self.ledger.claim(covered.bound, "cover")
 
     def _short(self) -> None:
         """An incumbent of the fixed order, where one is of use."""
@@ -302,7 +331,7 @@ class _Stages:
         solve = partial(
             search,
             start=tuple(dict.fromkeys(start)),
-            options=SearchOptions(work_limit=work, schedule=False),
+            options=SearchOptions(work_limit=work, schedule=False, cover=False),
         )
         bounds = [b.cost for s, b in ledger.bounds.items() if s in (scope, OrderScope.FREE)]
         return self._job(

@@ -224,7 +224,7 @@ class _Sweep:
             solve=partial(
                 search,
                 start=tuple(dict.fromkeys(plan.sequence for plan in known)),
-                options=SearchOptions(work_limit=work, schedule=False),
+                options=SearchOptions(work_limit=work, schedule=False, cover=False),
             ),
             problem=self.problem.with_budget(budget),
             scope=self.scope,

@@ -207,6 +207,8 @@ class Team:
         pending: dict[Future[Answer], Job] = {}
         limits = [job.until for job in jobs if job.until is not None]
         late = max(limits) + _LATE_S if len(limits) == len(jobs) else None
+        # An exception out of the middle of `wait` could leave a future locked for good.
+        self._interrupts.quiet = True
         try:
             for job in jobs:
                 try:
@@ -217,9 +219,9 @@ class Team:
             while pending and not self.interrupted and (late is None or time.time() < late):
                 if self._collect(pending, done):
                     break
-        except KeyboardInterrupt:
-            self.stopped = True
-        self._stop(pending, done)
+            self._stop(pending, done)
+        finally:
+            self._interrupts.quiet = False
 
     def _collect(self, pending: dict[Future[Answer], Job], done: Callable[[Answer], bool]) -> bool:
         """Hear the answers that have come; whether the others may stop."""
@@ -229,6 +231,8 @@ class Team:
             job = pending.pop(future)
             try:
                 answer = future.result()
+            except KeyboardInterrupt:  # struck between the job and its answer
+                answer = Answer(job.name, job.key, None, INTERRUPTED)
             except Exception as error:
                 answer = _failed(job, error)
                 if isinstance(error, BrokenExecutor):
@@ -249,8 +253,7 @@ class Team:
         self._retire()
         until = time.time() + _STOP_S
         while pending and time.time() < until:
-            with contextlib.suppress(KeyboardInterrupt):
-                self._collect(pending, done)
+            self._collect(pending, done)
         pending.clear()
         _stopped.discard(self._name)
 
@@ -264,6 +267,7 @@ class Team:
             self.workers, context, initializer=_begin_worker, initargs=(self._pipe[0],)
         )
         self._pools.append(pool)
+        self._interrupts.quiet = True
         try:
             with _uninterrupted():
                 probe = pool.submit(os.getpid)
@@ -275,6 +279,8 @@ class Team:
             self._retire()
         else:
             self._own = pool
+        finally:
+            self._interrupts.quiet = False
 
     def _retire(self) -> None:
         """Interrupt our pool's workers, and use it no more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from random import Random
 from threading import Timer
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 WORK = 20_000
 QUICK = AutoOptions(work_limit=WORK, exact=False)
+# Without the covering program, which proves much at once.
+UNCOVERED = AutoOptions(work_limit=WORK, cover=False)
 TRAINING = training_problem(6, Random(5)).with_budget_ratio("0.8")
 
 
@@ -75,12 +78,11 @@ def test_with_the_exact_solvers(problem: RematProblem, scope: OrderScope) -> Non
 
 
 def test_each_bound_names_its_scope_and_its_solver() -> None:
-    options = AutoOptions(work_limit=WORK)
-    fixed = auto(TRAINING, scope=OrderScope.FIXED, time_limit_s=60.0, options=options)
+    fixed = auto(TRAINING, scope=OrderScope.FIXED, time_limit_s=60.0, options=UNCOVERED)
     assert (fixed.status, fixed.cost) == (Status.OPTIMAL, 56)
     assert fixed.bound is not None
     assert (fixed.bound.scope, fixed.bound.solver) == (OrderScope.FIXED, "checkmate-milp")
-    free = auto(TRAINING, time_limit_s=60.0, options=options)
+    free = auto(TRAINING, time_limit_s=60.0, options=UNCOVERED)
     assert free.bound is not None
     assert free.bound.scope is OrderScope.FREE
     bounds = {b.scope: (b.cost, b.solver) for b in free.bounds}
@@ -89,6 +91,15 @@ def test_each_bound_names_its_scope_and_its_solver() -> None:
     # A bound of the fixed order is no proof in the free one, even where the costs agree.
     assert free.bound.cost < free.cost <= 56
     assert free.status is Status.FEASIBLE
+
+
+def test_the_covering_program_proves_a_plan_of_the_free_order() -> None:
+    problem = training_problem(16, Random(4)).with_budget_ratio("0.8")
+    solution = auto(problem, time_limit_s=60.0)
+    check(problem, solution)
+    assert solution.bound is not None
+    assert (solution.bound.scope, solution.bound.solver) == (OrderScope.FREE, "cover")
+    assert solution.bound.cost > problem.base_cost
 
 
 def failing(*_: object, **__: object) -> RematSolution:
@@ -105,8 +116,7 @@ def crashing(*_: object, **__: object) -> RematSolution:
 @pytest.mark.parametrize("name", ["search", "checkmate_milp", "chain"])
 def test_a_member_that_fails_is_noted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portfolio, name, failing)
-    options = AutoOptions(work_limit=WORK)
-    solution = auto(TRAINING, scope=OrderScope.FIXED, time_limit_s=60.0, options=options)
+    solution = auto(TRAINING, scope=OrderScope.FIXED, time_limit_s=60.0, options=UNCOVERED)
     solver = name.replace("_", "-")
     assert f"{solver}: ImportError: no such package" in solution.notes
     # Where one exact solver fails, the other one proves it.
@@ -122,7 +132,8 @@ def test_a_false_bound_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(portfolio, "checkmate_milp", boasting)
-    solution = auto(TRAINING, scope=OrderScope.FIXED, time_limit_s=1.0)
+    options = AutoOptions(cover=False)
+    solution = auto(TRAINING, scope=OrderScope.FIXED, time_limit_s=1.0, options=options)
     assert all(bound.method != "boast" for bound in solution.bounds)
     assert "checkmate-milp: its bound 10000 (boast) is refuted" in solution.notes
 
@@ -134,7 +145,7 @@ def test_executors(kind: str) -> None:
         executor = ThreadPoolExecutor(2)
     elif kind == "processes":
         executor = ProcessPoolExecutor(2, get_context("spawn"))
-    options = AutoOptions(threads=2, executor=executor, work_limit=WORK)
+    options = replace(UNCOVERED, threads=2, executor=executor)
     solution = auto(TRAINING, scope=OrderScope.FIXED, time_limit_s=60.0, options=options)
     if executor is not None:
         assert executor.submit(abs, -1).result() == 1  # it is the caller's still
@@ -146,7 +157,7 @@ def test_executors(kind: str) -> None:
 
 def test_a_worker_that_dies_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portfolio, "checkmate_milp", crashing)
-    options = AutoOptions(threads=2, work_limit=WORK)
+    options = replace(UNCOVERED, threads=2)
     solution = auto(TRAINING, scope=OrderScope.FIXED, time_limit_s=60.0, options=options)
     assert solution.cost is not None
     assert any(note.startswith("checkmate-milp: BrokenProcessPool") for note in solution.notes)
