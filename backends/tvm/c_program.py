@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from lowtide.backends.c.folder import MANIFEST, write_folder
-from lowtide.errors import ModelError
+from lowtide.errors import LowtideError, ModelError
 from lowtide.ir import Role
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def write_program(
 
     Raises:
         ModelError: a tensor's type is none of C's.
+        LowtideError: the layout leaves out a tensor (a bug).
     """
     return _Program(name, imported, steps, plan, kernels, source).text()
 
@@ -232,7 +233,11 @@ class _Program:
         return f"(void *){place}" if place else self._arena(now)
 
     def _arena(self, now: Tensor) -> str:
-        return f"(void *)({self.name}_arena + {self.plan.offsets.get(now.storage.name, 0)})"
+        root = now.storage
+        offset = self.plan.offsets.get(root.name, 0 if root.nbytes == 0 else None)
+        if offset is None:
+            raise LowtideError(f"the layout leaves out `{root.name}`: please report this model")
+        return f"(void *)({self.name}_arena + {offset})"
 
 
 def _type(tensor: Tensor) -> str:
