@@ -17,9 +17,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from lowtide.backends.c.folder import MANIFEST, write_folder
+from lowtide.backends.tvm.c_kernels import real_literal
 from lowtide.errors import LowtideError, ModelError
 from lowtide.ir import Role
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
     from lowtide.backends.tvm.c_kernels import CKernel
@@ -251,15 +251,14 @@ def _literals(array: npt.NDArray[np.generic]) -> str:
     """The elements as C constants, bit for bit but for the payload of NaN."""
     flat = array.reshape(-1)
     if flat.dtype.kind == "f":
-        suffix = "f" if flat.dtype == np.float32 else ""
-        texts = [_real(float(value), suffix) for value in flat.tolist()]
+        texts = [real_literal(float(value), flat.dtype.name) for value in flat.tolist()]
     else:
-        texts = [f"{int(value)}" + ("LL" if flat.dtype.itemsize == 8 else "") for value in flat]
+        suffix = {"int64": "LL", "uint64": "ULL"}.get(flat.dtype.name, "")
+        texts = [_whole(int(value), suffix) for value in flat.tolist()]
     lines = [", ".join(texts[at : at + 8]) for at in range(0, len(texts), 8)]
     return ",\n".join(f"  {line}" for line in lines) + "\n"
 
 
-def _real(value: float, suffix: str) -> str:
-    if math.isfinite(value):
-        return value.hex() + suffix
-    return "NAN" if math.isnan(value) else ("INFINITY" if value > 0 else "-INFINITY")
+def _whole(value: int, suffix: str) -> str:
+    """C has no literal of the least int64."""
+    return f"({value + 1}LL - 1)" if value == -(1 << 63) else f"{value}{suffix}"
