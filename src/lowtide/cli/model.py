@@ -23,11 +23,10 @@ Model = Annotated[
 Target = Annotated[
     str | None,
     typer.Option(
-        help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU) or onnx "
-        "(the file's operators, for runtimes that follow the file's order) or tvm (a shared "
-        "library) for an .onnx; tflite "
-        "(TensorFlow Lite Micro, LiteRT) or c (the same as C++ sources) for a .tflite. Default: "
-        "the first that reads the model's format."
+        help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU), onnx "
+        "(the file's operators, for runtimes that follow the file's order), tvm (a shared library) "
+        "or c (freestanding C) for an .onnx; tflite (TensorFlow Lite Micro, LiteRT) or c (the same "
+        "as C++ sources) for a .tflite. Default: the first that reads the model's format."
     ),
 ]
 Budget = Annotated[
