@@ -182,7 +182,9 @@ def unet(levels: int = 3, batch: int = 4, channels: int = 8, size: int = 32) -> 
 
     def down(first: relax.Var, second: relax.Var) -> Block:
         def block(v: Values) -> Values:
-            kept = relax.BlockBuilder.current().emit(conv(conv(v[0], first), second))
+            builder = relax.BlockBuilder.current()
+            assert builder is not None
+            kept = builder.emit(conv(conv(v[0], first), second))
             return op.nn.max_pool2d(kept, [2, 2], [2, 2]), kept, *v[1:]
 
         return block

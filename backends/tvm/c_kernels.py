@@ -13,6 +13,7 @@ comes out needs a C compiler and <math.h>, no TVM.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     import tvm
     from tvm import tirx
 
-__all__ = ["CKernel", "c_kernels"]
+__all__ = ["CKernel", "c_kernels", "real_literal"]
+
+_REAL = "lowtide_real_"  # what stands for a number while TVM writes C
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ def _with_pointers(name: str, function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, t
     def pointer(buffer: tirx.Buffer) -> object:
         if buffer not in pointers:
             type_ = ir.PointerType(ir.PrimType(str(buffer.dtype)), "global")
-            pointers[buffer] = tirx.Var(f"{buffer.name}_p", type_)
+            # TVM writes names as they are, and a buffer's may be the model's: it is not used.
+            pointers[buffer] = tirx.Var(f"p{len(pointers)}", type_)
         return pointers[buffer]
 
     def allocation(node: tirx.AllocBuffer) -> tirx.DeclBuffer:
@@ -124,10 +128,16 @@ def _with_pointers(name: str, function: tirx.PrimFunc) -> tuple[tirx.PrimFunc, t
         owner = data.args[0] if isinstance(data, ir.Call) else data
         return tirx.DeclBuffer(node.buffer, data=pointer(owner))
 
+    def real(node: tirx.FloatImm) -> object:
+        dtype = str(node.ty.dtype)
+        if dtype not in ("float32", "float64"):
+            return node
+        return tirx.call_pure_extern(dtype, f"{_REAL}{dtype}_{float(node.value).hex()}")
+
     parameters = [pointer(parameter) for parameter in function.params]
     body = tvm_ffi.structural_map(
         function.body,
-        [(tirx.AllocBuffer, allocation), (tirx.DeclBuffer, declaration)],
+        [(tirx.AllocBuffer, allocation), (tirx.DeclBuffer, declaration), (tirx.FloatImm, real)],
         order="pre",
     )
     made = tirx.PrimFunc([*parameters, *scratch], body, attrs=function.attrs)
@@ -139,4 +149,20 @@ def _plain(source: str) -> str:
     source = re.sub(r'#ifdef __cplusplus\nextern "C"\n#endif\n', "", source)
     source = re.sub(r"^(//|#|void\* __tvm_ffi__library_ctx).*\n", "", source, flags=re.MULTILINE)
     source = re.sub(r"^TVM_DLL [^{;]*;\n", "", source, flags=re.MULTILINE)
+    source = re.sub(_REAL + r"(float32|float64)_([-+.a-z0-9]+)\(\)", _real, source)
     return source.replace("TVM_DLL void", "static void").strip() + "\n"
+
+
+def _real(match: re.Match[str]) -> str:
+    """A number as C, all of its digits: TVM writes seven."""
+    text = real_literal(float.fromhex(match[2]), match[1])
+    return f"({text})" if text.startswith("-") else text
+
+
+def real_literal(value: float, dtype: str) -> str:
+    """A float32 or float64 as a C constant, bit for bit but for the payload of NaN."""
+    if math.isnan(value):
+        return "NAN"
+    if math.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    return value.hex() + ("f" if dtype == "float32" else "")

@@ -17,16 +17,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from lowtide.backends.c.folder import MANIFEST, write_folder
-from lowtide.errors import ModelError
+from lowtide.backends.tvm.c_kernels import real_literal
+from lowtide.errors import LowtideError, ModelError
 from lowtide.ir import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
     from lowtide.backends.tvm.c_kernels import CKernel
@@ -122,6 +122,7 @@ def write_program(
 
     Raises:
         ModelError: a tensor's type is none of C's.
+        LowtideError: the layout leaves out a tensor (a bug).
     """
     return _Program(name, imported, steps, plan, kernels, source).text()
 
@@ -232,7 +233,11 @@ class _Program:
         return f"(void *){place}" if place else self._arena(now)
 
     def _arena(self, now: Tensor) -> str:
-        return f"(void *)({self.name}_arena + {self.plan.offsets.get(now.storage.name, 0)})"
+        root = now.storage
+        offset = self.plan.offsets.get(root.name, 0 if root.nbytes == 0 else None)
+        if offset is None:
+            raise LowtideError(f"the layout leaves out `{root.name}`: please report this model")
+        return f"(void *)({self.name}_arena + {offset})"
 
 
 def _type(tensor: Tensor) -> str:
@@ -246,15 +251,14 @@ def _literals(array: npt.NDArray[np.generic]) -> str:
     """The elements as C constants, bit for bit but for the payload of NaN."""
     flat = array.reshape(-1)
     if flat.dtype.kind == "f":
-        suffix = "f" if flat.dtype == np.float32 else ""
-        texts = [_real(float(value), suffix) for value in flat.tolist()]
+        texts = [real_literal(float(value), flat.dtype.name) for value in flat.tolist()]
     else:
-        texts = [f"{int(value)}" + ("LL" if flat.dtype.itemsize == 8 else "") for value in flat]
+        suffix = {"int64": "LL", "uint64": "ULL"}.get(flat.dtype.name, "")
+        texts = [_whole(int(value), suffix) for value in flat.tolist()]
     lines = [", ".join(texts[at : at + 8]) for at in range(0, len(texts), 8)]
     return ",\n".join(f"  {line}" for line in lines) + "\n"
 
 
-def _real(value: float, suffix: str) -> str:
-    if math.isfinite(value):
-        return value.hex() + suffix
-    return "NAN" if math.isnan(value) else ("INFINITY" if value > 0 else "-INFINITY")
+def _whole(value: int, suffix: str) -> str:
+    """C has no literal of the least int64."""
+    return f"({value + 1}LL - 1)" if value == -(1 << 63) else f"{value}{suffix}"

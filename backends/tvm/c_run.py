@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy as np
 from lowtide.errors import InputError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -141,7 +142,7 @@ def sizes_of(name: str, build: Path) -> Sizes | None:
     tool = shutil.which("size")
     if tool is None:
         return None
-    found: dict[str, int] = {"text": 0, "weights": 0, "memory": 0}
+    found: Counter[str] = Counter()
     for source in (f"{name}.c", f"{name}_data.c"):
         command = [tool, "-A", str(build / f"{source}.o")]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -149,15 +150,16 @@ def sizes_of(name: str, build: Path) -> Sizes | None:
             section, _, rest = line.partition(" ")
             size = rest.split()[:1]
             if size and size[0].isdigit():
-                found[_kind(section, name)] = found.get(_kind(section, name), 0) + int(size[0])
+                found[_kind(section, name)] += int(size[0])
     return Sizes(found["text"], found["weights"], found["memory"])
 
 
 def _kind(section: str, name: str) -> str:
-    kinds: Mapping[str, str] = {f"{name}_weights": "weights", ".data": "memory", ".bss": "memory"}
-    if section in kinds:
-        return kinds[section]
-    return "text" if section.startswith((".text", ".rodata")) else "other"
+    if section == f"{name}_weights":
+        return "weights"
+    if section.startswith((".data", ".bss")):
+        return "memory"
+    return "text" if section.startswith((".text", ".rodata")) else "neither"
 
 
 def _compiler_run(arguments: list[str]) -> None:

@@ -97,20 +97,19 @@ class _Writer:
         self.arena: tvm.ir.Var | None = None
         self.guarded: set[tvm.ir.Var] = set()
         self.newest: dict[tvm.ir.Var, tvm.ir.Var] = {}
-        self.runs: dict[int, int] = {}
+        self.runs: dict[tvm.ir.Var, int] = {}
         self.glue = {binding.var: binding for binding in imported.glue}
-        self.named: dict[object, tvm.ir.Var] = {}
-        self.allocated: set[tvm.ir.Var] = set()
+        self.named: dict[tuple[tvm.ir.Var, ...], tvm.ir.Var] = {}
+        self.emitted: set[tvm.ir.Var] = set()
         self.owned = _owners(imported)
         self.relax = relax
 
     def run(self, op: Op) -> None:
         """The binding of an op, after the allocations that it is the first to write."""
         binding = cast("relax.VarBinding", op.source)
-        key = hash(binding.var)
-        self.runs[key] = run = self.runs.get(key, 0) + 1
-        owned = self.owned.get(key, ())
-        for allocation, tensor in zip(owned, op.outputs, strict=False):
+        self.runs[binding.var] = run = self.runs.get(binding.var, 0) + 1
+        owned = self.owned.get(binding.var, ())
+        for allocation, tensor in zip(owned, op.outputs, strict=False):  # allocated ones are first
             self._allocate(allocation, tensor.name, run)
         if isinstance(binding, self.relax.MatchCast):
             value = self.resolved(binding.value)
@@ -190,6 +189,8 @@ class _Writer:
         return expression
 
     def _variable(self, variable: tvm.ir.Var) -> tvm.ir.Var:
+        from tvm.relax.analysis import free_vars
+
         if variable in self.newest:
             return self.newest[variable]
         binding = self.glue.get(variable)
@@ -197,33 +198,28 @@ class _Writer:
             return variable  # a parameter, or a symbolic dimension
         # Names of names may go deep: the chain is walked before it is emitted.
         value = self.resolved(binding.value)
-        key = variable, tuple(hash(v) for v in _variables(value, self.relax))
+        key = variable, *free_vars(value)
         if key not in self.named:
-            first = not any(k[0] == variable for k in cast("Iterable[tuple[object]]", self.named))
-            made = variable if first else self.relax.Var(f"{variable.name}_again", variable.ty)
+            made = variable
+            if variable in self.emitted:  # what it names was computed again
+                made = self.relax.Var(f"{variable.name}_again", variable.ty)
+            self.emitted.add(variable)
             self.named[key] = made
             self.bindings.append(self.relax.VarBinding(made, value))
         return self.named[key]
 
 
-def _owners(imported: Imported) -> dict[int, tuple[Allocation, ...]]:
-    """Per binding (by its variable's hash), the allocations that its call is the first to write."""
-    found: dict[int, tuple[Allocation, ...]] = {}
+def _owners(imported: Imported) -> dict[tvm.ir.Var, tuple[Allocation, ...]]:
+    """Per binding, by its variable, the allocations that its call is the first to write."""
+    found: dict[tvm.ir.Var, tuple[Allocation, ...]] = {}
     for op in imported.graph.ops:
         owned = tuple(
             imported.allocations[tensor.name]
             for tensor in op.outputs
             if tensor.name in imported.allocations
         )
-        found[hash(cast("relax.VarBinding", op.source).var)] = owned
+        found[cast("relax.VarBinding", op.source).var] = owned
     return found
-
-
-def _variables(expression: tvm.ir.Expr, relax: object) -> tuple[tvm.ir.Var, ...]:
-    from tvm.relax.analysis import free_vars
-
-    del relax
-    return tuple(free_vars(expression))
 
 
 def _guard(name: str, dimension: str, least: int, most: int, dtype: str) -> _Guard:

@@ -92,9 +92,9 @@ def optimize(
     Args:
         model: a path, an `onnx.ModelProto` or an `onnx_ir.Model`; never changed.
         output: where to write the result; None to decide later with `Result.save`.
-        target: `onnxruntime`, `onnx`, `tensorflow` (a SavedModel's folder) or `tvm` for ONNX
-            models, `tflite` or `c` (a folder of C++) for ONNX and TFLite models; by default
-            `onnxruntime` or `tflite`.
+        target: `onnxruntime`, `onnx`, `tensorflow` (a SavedModel's folder), `tflite`, `tvm` (a
+            shared library) or `c` (a folder of C) for ONNX models, `tflite` or `c` (a folder of
+            C++) for TFLite models; by default the first that reads the model.
         budget: the most the peak may be, in bytes or as text such as `256KiB`. Where it is not met
             nothing is written, and the report's `budget` says by how much.
         time_limit_s: for each solver; None for a repeatable amount of work, some seconds at most.

@@ -18,9 +18,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
     import tvm
+    from numpy.typing import NDArray
 
     from lowtide.backends.tvm.c_program import CProgram
     from lowtide.targets.tvm_pipeline import Pipeline
@@ -91,6 +93,7 @@ def rematerialize(
     budget: int | float | str | None,
     function: str | None = None,
     target: str | tvm.target.Target = "llvm",
+    arguments: Sequence[NDArray[np.generic]] | None = None,
     bounds: Mapping[str, int] | None = None,
     time_limit_s: float | None = None,
     seed: int = 0,
@@ -111,6 +114,7 @@ def rematerialize(
             `4MiB`, a part (0 to 1) of what it allocates without recomputation, or None for that.
         function: which one; by default the only one that ends with `_adjoint`.
         target: as for `tvm.compile`.
+        arguments: of a call, to measure what kernels cost; without them that is modelled.
         bounds: upper bounds of symbolic dimensions by name.
         time_limit_s: for each solver; None for a repeatable amount of work.
         seed: for everything random.
@@ -153,6 +157,7 @@ def rematerialize(
             budget=limit,
         ),
         tvm.target.Target(target) if isinstance(target, str) else target,
+        arguments,
     )
 
 

@@ -156,6 +156,71 @@ def test_compiled_run_and_compared(make: object, tmp_path: Path) -> None:
     assert "net_weights" in sections
 
 
+def named(x: str, w: str, y: str) -> onnx.ModelProto:
+    """A convolution whose names are given, and a scalar with many digits."""
+    nodes = [
+        helper.make_node("Conv", [x, w], ["c"]),
+        helper.make_node("Mul", ["c", "third"], ["m"]),
+        helper.make_node("Relu", ["m"], [y], name=x),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [info(x, TensorProto.FLOAT, [1, 3, 8, 8])],
+        [info(y, TensorProto.FLOAT, [1, 2, 6, 6])],
+        [
+            numpy_helper.from_array(np.ones((2, 3, 3, 3), np.float32), w),
+            numpy_helper.from_array(np.array(1 / 3, np.float32), "third"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_a_models_names_are_not_in_the_sources_and_numbers_have_all_their_digits() -> None:
+    plain = lowtide.tvm.c_program(relax_of(named("x", "w", "y")))
+    hostile = named('*/ int main(void) { return 1; } /*"', "w;\n#error", "y\\\n}")
+    assert lowtide.tvm.c_program(relax_of(hostile)).files == plain.files
+    assert f"{float(np.float32(1 / 3)).hex()}f" in plain.files["model.c"]
+
+
+def test_whole_numbers_and_several_results(tmp_path: Path) -> None:
+    from lowtide.backends.tvm.c_run import compile_program, run_program
+
+    least = np.array([[-(1 << 63), 1, 2]], np.int64)
+    nodes = [
+        helper.make_node("Add", ["x", "i"], ["y"]),
+        helper.make_node("Identity", ["x"], ["same"]),
+        helper.make_node("Greater", ["y", "x"], ["b"]),
+        helper.make_node("Reshape", ["y", "s"], ["flat"]),
+    ]
+    info, int64 = helper.make_tensor_value_info, TensorProto.INT64
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [info("x", int64, [2, 3])],
+        [
+            info("same", int64, [2, 3]),
+            info("b", TensorProto.BOOL, [2, 3]),
+            info("flat", int64, [6]),
+            info("y", int64, [2, 3]),
+        ],
+        [
+            numpy_helper.from_array(least, "i"),
+            numpy_helper.from_array(np.array([6], np.int64), "s"),
+        ],
+    )
+    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    program = lowtide.tvm.c_program(relax_of(source), name="net")
+    program.save(tmp_path / "net")
+    x = np.arange(6, dtype=np.int64).reshape(2, 3)
+    expected = [x, x + least > x, (x + least).reshape(6), x + least]
+    compile_program(tmp_path / "net", "net", tmp_path)
+    found = run_program(tmp_path / "net", "net", tmp_path, [x], expected)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_what_c_cannot_have_is_refused() -> None:
     from tvm import relax
 
@@ -166,5 +231,5 @@ def test_what_c_cannot_have_is_refused() -> None:
     with builder.function("main", [x]):
         a = builder.emit(relax.op.call_pure_packed("some.function", x, ty_args=x.ty))
         builder.emit_func_output(builder.emit(relax.op.multiply(a, a)))
-    with pytest.raises(ModelError, match=r"`some[.]function` needs TVM's runtime"):
+    with pytest.raises(ModelError, match=r"`some[.]function` is called: that needs"):
         lowtide.tvm.c_program(builder.get())

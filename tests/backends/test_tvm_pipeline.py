@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from importlib.metadata import distribution
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -23,7 +24,6 @@ from lowtide.targets.tvm_plan import ACCOUNTING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import tvm
     from numpy.typing import NDArray
@@ -296,19 +296,23 @@ def test_autoload_registers_the_name_and_never_raises(monkeypatch: pytest.Monkey
     lowtide.tvm.autoload()
 
 
-def test_tvm_finds_the_plugin_by_its_entry_point(tmp_path: Path) -> None:
-    info = tmp_path / "lowtide_here-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lowtide-here\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[tvm.backends]\nlowtide = lowtide.tvm:autoload\n")
+def test_the_installed_package_is_known_to_tvm_by_name() -> None:
+    points = distribution("lowtide").entry_points.select(group="tvm.backends")
+    assert [point.value for point in points] == ["lowtide.tvm:autoload"]
     program = (
         "import sys, tvm\n"
         "from tvm import relax\n"
         "assert not [m for m in sys.modules if m.startswith('lowtide.') and m != 'lowtide.tvm']\n"
-        "relax.get_pipeline('lowtide')\n"
+        "builder = relax.BlockBuilder()\n"
+        "x = relax.Var('x', relax.TensorType([8, 8], 'float32'))\n"
+        "with builder.function('main', [x]):\n"
+        "    y = builder.emit(relax.op.nn.softmax(x))\n"
+        "    builder.emit_func_output(builder.emit(relax.op.matmul(y, y)))\n"
+        "ex = tvm.compile(builder.get(), target='llvm', relax_pipeline='lowtide')\n"
+        "assert 'lowtide.targets.tvm_pipeline' in sys.modules\n"
+        "assert ex.as_text().count('call  vm.builtin.alloc_storage') == 2\n"
     )
-    environment = {"PYTHONPATH": str(tmp_path), "PATH": ""}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program], env={"PATH": ""}, check=True, timeout=120)
 
 
 def test_packed_functions_and_match_cast_keep_their_places() -> None:

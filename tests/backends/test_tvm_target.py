@@ -139,6 +139,8 @@ def test_c_sources_within_a_budget_on_the_command_line(
 def test_options_that_belong_to_another_format(model: Path) -> None:
     with pytest.raises(InputError, match="--device is for TFLite models"):
         lowtide.optimize(model, target="c", device="rp2040")
+    with pytest.raises(InputError, match="add the pass `allocate`"):
+        lowtide.optimize(model, target="c", pipeline="schedule")
     with pytest.raises(InputError, match="does not exist: create it first"):
         lowtide.optimize(model, target="c", output=model.parent / "nowhere" / "net.c")
 

@@ -113,6 +113,17 @@ def test_a_budget_that_cannot_be_met_says_what_can_be() -> None:
         tvm.compile(module, target="llvm", relax_pipeline=pipeline)
 
 
+def test_measured_kernels_are_what_it_costs_to_run_them_again() -> None:
+    network = mlp(layers=3, batch=16, width=8)
+    module, arguments = network.module(), network.arguments()
+    modelled = lowtide.tvm.rematerialize(module, budget=None)
+    measured = lowtide.tvm.rematerialize(module, budget=None, arguments=arguments)
+    assert all(op.cost is None for op in modelled.plan.graph.ops)
+    kernels = [op for op in measured.plan.graph.ops if not op.traits.view and not op.traits.pinned]
+    assert kernels
+    assert all(op.cost is not None and op.cost > 0 for op in kernels)
+
+
 def test_wrong_arguments_are_named() -> None:
     module = mlp(layers=2, batch=4, width=4).module()
     with pytest.raises(InputError, match=r"no part of the peak"):

@@ -25,9 +25,9 @@ Target = Annotated[
     typer.Option(
         help="What runs the result: onnxruntime (ORT's own optimised graph for this CPU), onnx "
         "(the file's operators, for runtimes that follow the file's order), tensorflow (a "
-        "SavedModel) or tvm (a shared library) for an .onnx; tflite (TensorFlow Lite Micro, "
-        "LiteRT) or c (the same as C++ sources) for either. Default: onnxruntime for an .onnx, "
-        "tflite for a .tflite."
+        "SavedModel), tflite, tvm (a shared library) or c (freestanding C) for an .onnx; tflite "
+        "(TensorFlow Lite Micro, LiteRT) or c (the same as C++ sources) for a .tflite. Default: "
+        "the first that reads the model's format."
     ),
 ]
 Budget = Annotated[

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import onnx_ir
 
-from lowtide.errors import ModelError
+from lowtide.errors import InputError, ModelError
 from lowtide.frontends.onnx import read
 from lowtide.frontends.tvm import require_tvm
 from lowtide.ir import parse, simulate
+from lowtide.passes.pipeline import parse as parse_pipeline
 from lowtide.planning import Planned, Prepared
 from lowtide.sources import Origin
 from lowtide.targets.tvm_child import call
@@ -104,6 +105,8 @@ def prepare(
     """
     started = time.perf_counter()
     require_tvm()
+    if "allocate" not in [name for name, _ in parse_pipeline(settings.pipeline)]:
+        raise InputError(f"`{settings.pipeline}` lays nothing out: add the pass `allocate`")
     source = read(model, dims=settings.dims)
     if progress is not None:
         progress.stage("import and lower with TVM")

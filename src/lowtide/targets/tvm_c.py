@@ -97,7 +97,8 @@ def c_code(module: tvm.IRModule, imported: Imported) -> CCode:
     """
     for op in imported.graph.ops:
         if op.traits.pinned and not op.traits.view:
-            raise ModelError(f"`{op.kind}` needs TVM's runtime, which a C program does not have")
+            reason = (*imported.notes, f"`{op.kind}` is called")[0]
+            raise ModelError(f"{reason}: that needs TVM's runtime, which a C program does not have")
     for allocation in imported.allocations.values():
         if imported.bounds.variables(allocation.dims):
             raise ModelError(

@@ -15,16 +15,22 @@ call, and a plan above the budget is made again for less.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lowtide.backends.tvm.measure import op_seconds
 from lowtide.backends.tvm.predict import first_run_peak
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError, InputError, ModelError
 from lowtide.targets.tvm_pipeline import Pipeline, apply, stages
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
     import tvm
+    from numpy.typing import NDArray
 
     from lowtide.frontends.tvm import Imported
     from lowtide.targets.tvm_plan import FunctionPlan
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Rematerialized", "TrainingPipeline", "adjoint_of", "rematerialize"]
 
 _ATTEMPTS = 4
+_RUNS = 3  # of the step, to measure its kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +92,24 @@ class TrainingPipeline(Pipeline):
     Attributes:
         function: its name; other functions are planned without a budget.
         budget: of a call: bytes, or a part of what it allocates without recomputation.
+        seconds: of kernels, by name, all calls together; what is missing is modelled.
         least: after a run, the plan of that function without recomputation.
     """
 
     function: str = ""
     budget: int | float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     least: FunctionPlan | None = None
 
     def planned(self, imported: Imported) -> FunctionPlan:
         """The plan of a function; that of the step within the budget."""
-        found = self.within(imported, None)
         if imported.graph.name != self.function:
-            return found
+            return self.within(imported, None)
+        calls = Counter(op.kind for op in imported.graph.ops)
+        for op in imported.graph.ops:
+            if op.kind in self.seconds:
+                op.cost = self.seconds[op.kind] / calls[op.kind]
+        found = self.within(imported, None)
         self.least = found
         before = needed(found)
         if isinstance(self.budget, float):
@@ -167,9 +180,14 @@ def adjoint_of(module: tvm.IRModule) -> str:
 
 
 def rematerialize(
-    module: tvm.IRModule, pipeline: TrainingPipeline, target: tvm.target.Target
+    module: tvm.IRModule,
+    pipeline: TrainingPipeline,
+    target: tvm.target.Target,
+    arguments: Sequence[NDArray[np.generic]] | None = None,
 ) -> Rematerialized:
     """The module lowered and planned for the target.
+
+    With arguments the step first runs on them, with TVM's own plan, to measure its kernels.
 
     Raises:
         ModelError: the function cannot be planned.
@@ -178,8 +196,11 @@ def rematerialize(
     """
     cut = stages(target)
     with target:
-        planned = pipeline.plan(pipeline.lower(module, cut), cut)
-        finished = apply(cut.after, planned)
+        lowered = pipeline.lower(module, cut)
+        if arguments is not None:
+            stock = apply(cut.after, cut.planner(lowered))
+            pipeline.seconds = _kernel_seconds(stock, target, pipeline.function, arguments)
+        finished = apply(cut.after, pipeline.plan(lowered, cut))
     plan, least = pipeline.plans.get(pipeline.function), pipeline.least
     if plan is None or least is None:
         reasons = [n for n in pipeline.notes if n.startswith(f"`{pipeline.function}` is left")]
@@ -195,3 +216,22 @@ def rematerialize(
         flops=plan.flops,
         notes=pipeline.notes,
     )
+
+
+def _kernel_seconds(
+    module: tvm.IRModule,
+    target: tvm.target.Target,
+    function: str,
+    arguments: Sequence[NDArray[np.generic]],
+) -> dict[str, float]:
+    """Seconds of every kernel of a finished module, through the VM's instrument."""
+    import tvm
+    from tvm import relax
+
+    executable = tvm.compile(module, target=target, relax_pipeline=None)
+    kind = str(target.kind.name)
+    device = tvm.cpu() if kind in ("llvm", "c") else tvm.device(kind)
+    machine = relax.VirtualMachine(executable, device)
+    given = [tvm.runtime.tensor(array, device) for array in arguments]
+    seconds, _ = op_seconds(machine, lambda: machine[function](*given), _RUNS)
+    return seconds
