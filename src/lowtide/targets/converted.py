@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHILD_BYTES", "TIMEOUT_S", "PreparedConverted", "prepare"]
 
-TIMEOUT_S = 1800.0
+TIMEOUT_S = 900.0
 CHILD_BYTES = 24 << 30  # of address space: TensorFlow alone maps some 4 GiB
 
 

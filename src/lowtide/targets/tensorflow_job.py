@@ -16,7 +16,7 @@ import onnx_ir
 from lowtide.backends.tensorflow.from_onnx import layout
 from lowtide.backends.tensorflow.from_onnx.graph import build
 from lowtide.backends.tensorflow.from_onnx.job import compare, quietly
-from lowtide.errors import VerificationError
+from lowtide.errors import ModelError, VerificationError
 from lowtide.ir import print_graph
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CHILD_BYTES", "TIMEOUT_S", "Emission", "emit", "trace"]
 
 _RUNS = 5
-TIMEOUT_S = 1800.0
+TIMEOUT_S = 900.0
 CHILD_BYTES = 24 << 30  # of address space: TensorFlow alone maps some 4 GiB
 
 
@@ -57,6 +57,7 @@ def trace(request: dict[str, str]) -> dict[str, object]:
 
     with quietly():
         model = onnx_ir.load(request["model"])
+        _refuse_text(model)
         built = build(model, variables=True)
         graph = import_function(built.function)
         profile_ops(graph, cache=default_cache())
@@ -64,6 +65,15 @@ def trace(request: dict[str, str]) -> dict[str, object]:
     own = sum(node.op_type == "Transpose" for node in model.graph)
     notes = [f"{len(inside)} transposes inside; the model's own are {own}"] if inside else []
     return {"graph": print_graph(graph), "notes": notes}
+
+
+def _refuse_text(model: onnx_ir.Model) -> None:
+    for value in model.graph.inputs:
+        if value.dtype is onnx_ir.DataType.STRING:
+            raise ModelError(
+                f"input `{value.name}` is text, whose size depends on the data: nothing can be "
+                f"planned; lowtide.tensorflow.convert writes the SavedModel without a plan"
+            )
 
 
 def emit(request: Emission) -> dict[str, object]:
