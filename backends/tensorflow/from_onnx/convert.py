@@ -84,9 +84,7 @@ def convert(
                     "format": kind,
                     "dims": dict(dims or {}),
                     "quantize": quantize,
-                    "representative": str(Path(representative).absolute())
-                    if representative
-                    else "",
+                    "representative": dataset,
                     "verify": verify,
                     "seed": seed,
                 },

@@ -20,7 +20,7 @@ from lowtide.backends.tensorflow.from_onnx.lazy import tf
 from lowtide.backends.tensorflow.from_onnx.tflite import samples
 from lowtide.errors import LowtideError, VerificationError
 
-__all__ = ["against_ort", "tolerance", "warm"]
+__all__ = ["against_ort", "run_lite", "tolerance", "warm"]
 
 # The largest error relative to the largest element of an output (at least 1e-3 of it counts), by
 # the narrowest type on the way. For int8 it is the mean error that counts.
@@ -83,7 +83,7 @@ def against_ort(
             continue
         try:
             actual = (
-                _run_saved(staged, inputs) if kind == "savedmodel" else _run_lite(staged, inputs)
+                _run_saved(staged, inputs) if kind == "savedmodel" else run_lite(staged, inputs)
             )
         except LowtideError:
             raise
@@ -131,7 +131,8 @@ def _run_saved(folder: Path, inputs: Mapping[str, Any]) -> _Outputs:
     return {name: np.asarray(value.numpy()) for name, value in results.items()}
 
 
-def _run_lite(path: Path, inputs: Mapping[str, Any]) -> _Outputs:
+def run_lite(path: Path, inputs: Mapping[str, Any]) -> _Outputs:
+    """The outputs of a .tflite in LiteRT, in float32 where it is quantized, by their names."""
     try:
         lite = importlib.import_module("ai_edge_litert.interpreter")
     except ModuleNotFoundError:
