@@ -18,10 +18,14 @@ they are reported apart. A part such as 0.6 is of the step's peak without recomp
 What is computed again is computed by the same kernels from the same operands: loss, gradients and
 variables are bit for bit those of the step that runs every op once. Stateful ops, random ones among
 them, run once. TensorFlow is imported on first use.
+
+`convert` makes an ONNX model a SavedModel or a .tflite, without a plan; `lowtide.optimize` with
+`target="tensorflow"` or `"tflite"` plans it, too.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowtide.tensorflow_types import load_tensorflow
@@ -32,11 +36,17 @@ from lowtide.training.step import PlannedFunction, Settings, plan_function, trac
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import onnx
+    import onnx_ir
+
+    from lowtide.backends.tensorflow.from_onnx import Conversion, Quantize
+
 __all__ = [
     "PlannedFunction",
     "TrainingPlan",
     "TrainingSteps",
     "compile",
+    "convert",
     "measure_peak",
     "rematerialize",
 ]
@@ -175,3 +185,49 @@ def measure_peak(fn: object, *args: object, **kwargs: object) -> int:
     if hasattr(fn, "captured_inputs"):
         return measure_function(trace(fn, None), as_is=False).peak_bytes
     return measure_function(trace(fn, kwargs or args), as_is=False).peak_bytes
+
+
+def convert(
+    model: str | Path | onnx.ModelProto | onnx_ir.Model,
+    destination: str | Path,
+    *,
+    dims: Mapping[str, int] | None = None,
+    quantize: Quantize = "none",
+    representative: str | Path | None = None,
+    verify: bool = True,
+    seed: int = 0,
+) -> Conversion:
+    """Write an ONNX model as a SavedModel's folder or, where its name ends so, as a .tflite.
+
+    The signature and its tensors have the model's own names; dimensions that stay open are open in
+    the result. Outputs are compared with ONNX Runtime's; nothing is planned.
+
+    Args:
+        model: a path, an `onnx.ModelProto` or an `onnx_ir.Model`; never changed.
+        destination: the .tflite, or the folder; it appears whole or not at all.
+        dims: values for open dimensions, by name, by `tensor[axis]`, `*` for all others.
+        quantize: for a .tflite: `float16` (weights), `int8` (with `representative`), `qdq` (by the
+            model's own QuantizeLinear and DequantizeLinear), or `none`.
+        representative: an .npz with an array [samples, ...] for each input, by its name.
+        verify: run the result beside ONNX Runtime.
+        seed: of the random inputs.
+
+    Raises:
+        InputError: the model or an option cannot be used; the message names what is not emitted.
+        VerificationError: the result computes something else; nothing was written.
+        MissingExtraError: TensorFlow is not installed.
+    """
+    from lowtide.backends.tensorflow.from_onnx import convert as converted
+    from lowtide.emission import refuse_source
+    from lowtide.frontends.onnx import read
+
+    refuse_source(model, Path(destination), folder=True)
+    source = read(model, dims=dims)
+    return converted(
+        source.model,
+        destination,
+        quantize=quantize,
+        representative=representative,
+        verify=verify,
+        seed=seed,
+    )

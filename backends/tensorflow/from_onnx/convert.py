@@ -22,7 +22,7 @@ from lowtide.backends.tensorflow.from_onnx.conversion import (
 )
 from lowtide.backends.tensorflow.from_onnx.destination import install, refuse_foreign, staging
 from lowtide.backends.tensorflow.from_onnx.emitter import check
-from lowtide.errors import InputError
+from lowtide.errors import InputError, ModelError
 
 __all__ = ["convert", "save_source"]
 
@@ -62,10 +62,10 @@ def convert(
 
     Raises:
         InputError: options that contradict each other, or a destination that cannot be written.
-        ModelError: the model has what is not emitted, or what TFLite does not have.
+        ModelError: the model has what is not emitted, or what TFLite does not have; or the
+            conversion crashed or hung.
         VerificationError: the result computes something else; nothing was written.
         MissingExtraError: TensorFlow is not installed.
-        ChildError: the conversion crashed or hung.
     """
     path = Path(destination)
     kind: Format = format or ("tflite" if path.suffix == ".tflite" else "savedmodel")
@@ -74,21 +74,28 @@ def convert(
     check(model)
     with tempfile.TemporaryDirectory(prefix="lowtide-") as work, staging(path) as beside:
         source, staged = save_source(model, Path(work)), beside / "staged"
-        reply = child.run(
-            "lowtide.backends.tensorflow.from_onnx.job:run",
-            {
-                "model": str(source),
-                "staged": str(staged),
-                "format": kind,
-                "dims": dict(dims or {}),
-                "quantize": quantize,
-                "representative": str(Path(representative).absolute()) if representative else "",
-                "verify": verify,
-                "seed": seed,
-            },
-            timeout_s=timeout_s,
-            memory_limit_bytes=memory_limit_bytes,
-        )
+        dataset = "" if representative is None else str(Path(representative).absolute())
+        try:
+            reply = child.run(
+                "lowtide.backends.tensorflow.from_onnx.job:run",
+                {
+                    "model": str(source),
+                    "staged": str(staged),
+                    "format": kind,
+                    "dims": dict(dims or {}),
+                    "quantize": quantize,
+                    "representative": dataset,
+                    "verify": verify,
+                    "seed": seed,
+                },
+                timeout_s=timeout_s,
+                memory_limit_bytes=memory_limit_bytes,
+            )
+        except child.ChildError as error:
+            raise ModelError(
+                f"TensorFlow does not survive the conversion ({error}): the model is damaged, or "
+                f"asks for more memory or time than there is"
+            ) from None
         install(staged, path)
     return from_reply(reply, path)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Entry", "Handler", "emitted", "find", "nearest", "operator", "register"]
 
 FAMILIES = (
+    "constants",
     "control",
     "convolution",
     "elementwise",

@@ -152,7 +152,7 @@ def _rename(model: Any, built: Built) -> None:
 def _refusal(error: Exception) -> str:
     """The operators that the converter lists, or what it says."""
     text = str(error)
-    needed = re.findall(r"tf\.([A-Za-z0-9]+)", text)
+    needed = re.findall(r"tf\.([A-Z][A-Za-z0-9]*)", text)
     if needed:
         return f"TFLite has no kernel for {', '.join(sorted(set(needed)))} as they are used here"
     lines = [line for line in text.splitlines() if line.strip()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir
 
 from lowtide.backends.onnx.feeds import INTEGER_RANGES, feeds
 from lowtide.backends.tensorflow.from_onnx.conversion import Format, Quantize
@@ -19,7 +20,7 @@ from lowtide.backends.tensorflow.from_onnx.lazy import tf
 from lowtide.backends.tensorflow.from_onnx.tflite import samples
 from lowtide.errors import LowtideError, VerificationError
 
-__all__ = ["against_ort", "tolerance", "warm"]
+__all__ = ["against_ort", "run_lite", "tolerance", "warm"]
 
 # The largest error relative to the largest element of an output (at least 1e-3 of it counts), by
 # the narrowest type on the way. For int8 it is the mean error that counts.
@@ -27,6 +28,11 @@ _TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-
 _QUANTIZED = {"none": 0.0, "float16": 2e-2, "int8": 5e-2, "qdq": 5e-2}
 # Sizes that are tried for dimensions that are open.
 _OPEN = (2, 1, 64)
+
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"}
+    | {"RandomUniformLike"}
+)
 
 _Outputs = dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
 
@@ -57,6 +63,9 @@ def against_ort(
     """
     import onnxruntime as ort
 
+    drawn = _random_node(model)
+    if drawn:
+        return {}, [f"not verified: {drawn} draws at random"]
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -74,7 +83,7 @@ def against_ort(
             continue
         try:
             actual = (
-                _run_saved(staged, inputs) if kind == "savedmodel" else _run_lite(staged, inputs)
+                _run_saved(staged, inputs) if kind == "savedmodel" else run_lite(staged, inputs)
             )
         except LowtideError:
             raise
@@ -82,6 +91,14 @@ def against_ort(
             raise VerificationError(f"the result cannot be run: {_line(error)}") from None
         return _compared(expected, actual, quantize)
     return {}, [f"not verified: ONNX Runtime cannot run the model on random inputs: {problem}"]
+
+
+def _random_node(model: Path) -> str:
+    """The first node that draws random numbers, if there is one."""
+    for node in onnx_ir.load(model).graph.all_nodes():
+        if node.op_type in _RANDOM and node.domain in ("", "ai.onnx"):
+            return f"{node.op_type} `{node.name or ''}`"
+    return ""
 
 
 def _inputs(
@@ -114,7 +131,8 @@ def _run_saved(folder: Path, inputs: Mapping[str, Any]) -> _Outputs:
     return {name: np.asarray(value.numpy()) for name, value in results.items()}
 
 
-def _run_lite(path: Path, inputs: Mapping[str, Any]) -> _Outputs:
+def run_lite(path: Path, inputs: Mapping[str, Any]) -> _Outputs:
+    """The outputs of a .tflite in LiteRT, in float32 where it is quantized, by their names."""
     try:
         lite = importlib.import_module("ai_edge_litert.interpreter")
     except ModuleNotFoundError:

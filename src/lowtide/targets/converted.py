@@ -17,11 +17,12 @@ from lowtide.backends.tensorflow import convert
 from lowtide.backends.tensorflow.from_onnx.convert import save_source
 from lowtide.backends.tensorflow.package import tensorflow_packages
 from lowtide.child import ChildError
-from lowtide.errors import InputError, ModelError, VerificationError
+from lowtide.errors import InputError, VerificationError
 from lowtide.frontends.onnx import read
 from lowtide.frontends.onnx.dimensions import require_bound
 from lowtide.frontends.tflite import read as read_tflite
 from lowtide.sources import Origin
+from lowtide.targets.tensorflow_job import CHILD_BYTES, TIMEOUT_S
 from lowtide.targets.tflite import PreparedTflite, prepare_source
 from lowtide.targets.tflite_staged import StagedTflite
 
@@ -35,10 +36,7 @@ if TYPE_CHECKING:
     from lowtide.planning import Planned, Progress
     from lowtide.settings import Settings
 
-__all__ = ["CHILD_BYTES", "TIMEOUT_S", "PreparedConverted", "prepare"]
-
-TIMEOUT_S = 1800.0
-CHILD_BYTES = 24 << 30  # of address space: TensorFlow alone maps some 4 GiB
+__all__ = ["PreparedConverted", "prepare"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,22 +128,16 @@ def prepare(
     if progress is not None:
         progress.stage("convert with TensorFlow")
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        try:
-            conversion = convert(
-                source.model,
-                Path(folder, "model.tflite"),
-                quantize=_quantize(source.model, settings),
-                representative=settings.representative,
-                verify=False,
-                seed=settings.seed,
-                timeout_s=TIMEOUT_S,
-                memory_limit_bytes=CHILD_BYTES,
-            )
-        except ChildError as error:
-            raise ModelError(
-                f"TensorFlow does not survive the conversion ({error}): the model is damaged, or "
-                f"asks for more memory than there is"
-            ) from None
+        conversion = convert(
+            source.model,
+            Path(folder, "model.tflite"),
+            quantize=_quantize(source.model, settings),
+            representative=settings.representative,
+            verify=False,
+            seed=settings.seed,
+            timeout_s=TIMEOUT_S,
+            memory_limit_bytes=CHILD_BYTES,
+        )
         file = read_tflite(conversion.path.read_bytes())
     origin = Origin(source.path, source.sha256, "onnx", source.model)
     base = prepare_source(file, origin, settings, progress)
