@@ -274,10 +274,13 @@ class RematSequence:
     def figures(self) -> tuple[float, int, int, list[int]]:
         """Cost, sum of overflow, greatest overflow, and the bytes of every run."""
 
-    def evaluate(self, edits: Sequence[tuple[int, int]]) -> tuple[bool, float, int, int]:
+    def evaluate(
+        self, edits: Sequence[tuple[int, int]], most: int = ...
+    ) -> tuple[bool, float, int, int]:
         """Whether a move is valid; its cost, sum of overflow and greatest overflow.
 
-        Edits descend: (position, -1) deletes, (boundary, node) inserts.
+        Edits descend: (position, -1) deletes, (boundary, node) inserts. False, too, once both
+        overflows together are sure to exceed `most`.
         """
 
     def make(self, edits: Sequence[tuple[int, int]]) -> None:

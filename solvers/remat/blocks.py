@@ -23,7 +23,8 @@ is valid.  What the blocks' problems leave out (outputs, what is kept for others
 the room is corrected by what that is off the budget, and the program is solved again, a few times.
 
 It is a heuristic for a start: nothing is proven by it, and a block never leaves out its operands
-from other blocks.  The stages of the input order are left to `search` alone.
+from other blocks.  Graphs in which few blocks are alike, and the stages of the input order, are
+left to `search` alone.
 """
 
 from __future__ import annotations
@@ -88,8 +89,12 @@ def blocks(
     clock = Clock(time_limit_s)
     start: tuple[tuple[int, ...], ...] = ()
     if scope is OrderScope.FREE and peak_of(problem, problem.order) > problem.budget_bytes:
-        found = composed(problem, structure_of(problem), clock=clock, seed=seed)
-        start = () if found is None else (found,)
+        structure = structure_of(problem)
+        keys = alike(problem, structure)
+        # Where few blocks are alike, planning them takes longer than it saves.
+        if 2 * len(set(keys)) <= len(keys):
+            found = composed(problem, structure, clock=clock, seed=seed)
+            start = () if found is None else (found,)
     solution = search(
         problem,
         scope=scope,

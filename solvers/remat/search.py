@@ -35,7 +35,7 @@ _DEFAULT_WORK = 2_000_000_000
 # The exact scheduler gets this part of the time, and no more work than this.
 _SCHEDULE_PART, _SCHEDULE_WORK = 0.05, 20_000_000
 # So does the covering program, from this many nodes on and where that part is at least so long.
-_COVER_PART, _COVER_NODES, _COVER_LEAST_S, _COVER_MOST_S = 0.5, 24, 1.0, 10.0
+_COVER_PART, _COVER_NODES, _COVER_LEAST_S, _COVER_MOST_S = 0.3, 24, 1.0, 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

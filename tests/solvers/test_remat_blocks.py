@@ -117,7 +117,7 @@ def test_composed_plans_of_a_deep_network() -> None:
 
 
 def test_the_solver() -> None:
-    problem = transformer_training(8).with_budget_ratio("0.7")
+    problem = transformer_training(24).with_budget_ratio("0.7")
     solution = get_solver("blocks")(problem, time_limit_s=3.0)
     check(problem, solution)
     assert solution.sequence is not None

@@ -85,6 +85,10 @@ def test_moves_have_the_score_of_the_new_sequence(problem: RematProblem, random:
             over = [t - problem.budget_bytes + 1 for t in needs if t > problem.budget_bytes]
             assert cost == pytest.approx(float(problem.cost_of(tuple(new))))
             assert (over_sum, over_max) == (sum(over), max(over, default=0))
+            # A limit rejects no move that is within it, and leaves nothing behind.
+            assert trial.evaluate(edits, over_sum + over_max)[0]
+            trial.evaluate(edits, random.randrange(over_sum + over_max + 1))
+            assert trial.evaluate(edits) == (True, cost, over_sum, over_max)
             trial.make(edits)
             nodes = new
         assert trial.nodes == nodes

@@ -3,6 +3,8 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <limits>
+
 #include "bindings/hook.hpp"
 #include "bindings/parts.hpp"
 #include "control.hpp"
@@ -102,11 +104,12 @@ void add_remat(nb::module_& m) {
           "Cost, sum of overflow, greatest overflow, and the bytes of every run.")
       .def(
           "evaluate",
-          [](Trial& self, const std::vector<std::pair<remat::Index, remat::Node>>& pairs) {
-            const remat::Score score = self.sequence.evaluate(edits_of(self, pairs));
+          [](Trial& self, const std::vector<std::pair<remat::Index, remat::Node>>& pairs,
+             std::int64_t most) {
+            const remat::Score score = self.sequence.evaluate(edits_of(self, pairs), most);
             return std::tuple(score.valid, score.cost, score.over_sum, score.over_max);
           },
-          "edits"_a,
+          "edits"_a, "most"_a = std::numeric_limits<std::int64_t>::max(),
           "Whether a move is valid; its cost, sum of overflow and greatest overflow. Edits "
           "descend: "
           "(position, -1) deletes, (boundary, node) inserts.")

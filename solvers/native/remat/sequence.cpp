@@ -150,11 +150,7 @@ Score Sequence::walk(std::span<const Edit> edits, std::int64_t most) {
   Index p = edits[0].node < 0 ? edits[0].at + 1 : edits[0].at;
   const Index top = p;
   std::int64_t old_max = 0, new_max = 0;
-  // What the runs that are sure to stay as they are, or have been looked at, are over the budget.
-  // Deleting repeats alone never lowers a live set: then, all runs.
-  const bool grows =
-      std::all_of(edits.begin(), edits.end(), [](const Edit& e) { return e.node < 0; });
-  std::int64_t sure = grows ? score.over_sum : 0;
+  std::int64_t sure = 0;  // what the new runs that have been looked at are over the budget
   std::uint64_t* words = bits(slots_[p]);
   // While a move is made, `words` hold the new set; else the old one.
   const auto old_live = [&](Index b) -> bool {
@@ -223,7 +219,6 @@ Score Sequence::walk(std::span<const Edit> edits, std::int64_t most) {
       ++next;
       score.cost -= problem.cost(v);
       score.over_sum -= old_over;
-      if (grows) sure -= old_over;
       for (const Index b : problem.makes(v)) {
         if (old_live(b)) toggle(b, true);  // the new set keeps what the old one no longer has
       }
@@ -253,7 +248,7 @@ Score Sequence::walk(std::span<const Edit> edits, std::int64_t most) {
     }
     const std::int64_t over = over_of(transient);
     score.over_sum += over - old_over;
-    sure += grows ? over - old_over : over;
+    sure += over;
     new_max = std::max(new_max, over);
     if (!kMake && over > 0 && sure + new_max > most) {
       clear_difference();
