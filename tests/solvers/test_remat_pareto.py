@@ -61,11 +61,20 @@ def against_the_reference(problem: RematProblem, front: ParetoFront) -> None:
 def test_the_front_against_the_reference(problem: RematProblem, scope: OrderScope) -> None:
     front = pareto(problem, scope=scope, points=4, time_limit_s=None, options=QUICK)
     against_the_reference(problem, front)
-    # On graphs this small the search finds the best plans, so the points are the front's.
-    for point in front.points:
-        exact = solve_reference(problem.with_budget(point.budget_bytes), scope)
-        assert exact is not None
-        assert point.solution.cost == pytest.approx(exact[0])
+
+
+@pytest.mark.parametrize("scope", OrderScope)
+def test_the_front_of_small_training_graphs(scope: OrderScope) -> None:
+    """Here the search finds the best plan of every budget: the points are the true front's."""
+    for seed in range(8):
+        problem = training_problem(3, Random(seed))
+        front = pareto(problem, scope=scope, points=5, time_limit_s=None, options=QUICK)
+        for point in front.points:
+            exact = solve_reference(problem.with_budget(point.budget_bytes), scope)
+            assert exact is not None
+            assert point.solution.cost == exact[0]
+        below = problem.with_budget(front.least_budget_bytes - 1)
+        assert solve_reference(below, scope) is None
 
 
 @settings(max_examples=12, deadline=None)
