@@ -71,11 +71,6 @@ class FunctionPlan:
         return sum(t.nbytes for t in roots if t.name in self.imported.allocations)
 
     @property
-    def apart_bytes(self) -> int:
-        """What TVM allocates beside the arena, results included; all of it as if live at once."""
-        return sum(a.nbytes for a in self.imported.allocations.values() if a.apart)
-
-    @property
     def workspace_bytes(self) -> int:
         """The most that one kernel takes from the thread's pool, which keeps it."""
         return max((op.workspace_bytes for op in self.imported.graph.ops), default=0)
