@@ -102,8 +102,12 @@ def test_convert_keeps_names_and_open_dimensions(tmp_path: Path) -> None:
     assert convert(read(_named()).model, path, verify=False).numerics == "skipped"
     other = tmp_path / "folder"
     other.mkdir()
+    (other / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match="no SavedModel"):
         convert(read(_named()).model, other)
+    (path / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"more than a SavedModel \(letter.txt\)"):
+        convert(read(_named()).model, path)
 
 
 def test_tflite_has_the_original_names(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ _ATTRIBUTES = (
     "layout",
 )
 
+_ALPHA = frozenset({"affine", "elu", "hardsigmoid", "leakyrelu", "scaledtanh", "thresholdedrelu"})
+_BETA = frozenset({"affine", "hardsigmoid", "scaledtanh"})
+
 _Function = Callable[[Tensor], Tensor]
 # (what the input contributes to a step, states) -> states; the first state is the output.
 _Step = Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]]
@@ -42,7 +45,9 @@ def _activation(call: Call, name: str, alpha: float | None, beta: float | None) 
         "affine": lambda x: (1.0 if a is None else a) * x + (beta or 0.0),
         "leakyrelu": lambda x: tf.nn.leaky_relu(x, 0.01 if a is None else a),
         "thresholdedrelu": lambda x: tf.where(x > (1.0 if a is None else a), x, 0.0 * x),
-        "scaledtanh": lambda x: (a or 1.0) * tf.tanh((beta or 1.0) * x),
+        "scaledtanh": lambda x: (
+            (1.0 if a is None else a) * tf.tanh((1.0 if beta is None else beta) * x)
+        ),
         "hardsigmoid": lambda x: tf.clip_by_value(
             (0.2 if a is None else a) * x + (0.5 if beta is None else beta), 0, 1
         ),
@@ -56,16 +61,17 @@ def _activation(call: Call, name: str, alpha: float | None, beta: float | None) 
 
 
 def _activations(call: Call, default: Sequence[str], directions: int) -> list[list[_Function]]:
+    """The functions of each direction; alphas and betas go, in order, to those that have them."""
     names = list(call.strings("activations") or [*default] * directions)
     count = len(default)
-    alphas, betas = (
-        list(call.floats("activation_alpha") or ()),
-        list(call.floats("activation_beta") or ()),
-    )
+    if len(names) != count * directions:
+        call.fail(f"{len(names)} activations are given: {count * directions} are needed")
+    alphas = iter(call.floats("activation_alpha") or ())
+    betas = iter(call.floats("activation_beta") or ())
     functions: list[_Function] = []
-    for index, name in enumerate(names):
-        alpha = alphas[index] if index < len(alphas) else None
-        beta = betas[index] if index < len(betas) else None
+    for name in names:
+        alpha = next(alphas, None) if name.lower() in _ALPHA else None
+        beta = next(betas, None) if name.lower() in _BETA else None
         functions.append(_activation(call, name, alpha, beta))
     return [functions[d * count : (d + 1) * count] for d in range(directions)]
 
@@ -189,7 +195,7 @@ def _run(
     return results[1].stack(), list(results[2:])
 
 
-def _matrices(call: Call, d: int, names: int) -> tuple[Tensor, Tensor, Tensor | None, int]:
+def _matrices(call: Call, d: int) -> tuple[Tensor, Tensor, Tensor | None, int]:
     """W transposed, R transposed, the bias of both or None, and the hidden size."""
     w = call.value(1)
     r = call.value(2)
@@ -198,7 +204,6 @@ def _matrices(call: Call, d: int, names: int) -> tuple[Tensor, Tensor, Tensor | 
     else:
         weight, recurrent = tf.transpose(w.tensor[d]), tf.transpose(r.tensor[d])
     hidden = int((r.shape or (0,))[-1] or 0)
-    del names
     bias = call.tensor(3)[d] if call.has(3) else None
     return weight, recurrent, bias, hidden
 
@@ -208,7 +213,7 @@ def _rnn(call: Call) -> Sequence[Value]:
     clip = _clipped(call)
 
     def cell(d: int, functions: list[_Function]) -> tuple[Tensor, Tensor, _Step]:
-        weight, recurrent, bias, hidden = _matrices(call, d, 1)
+        weight, recurrent, bias, hidden = _matrices(call, d)
         added = tf.zeros([hidden], weight.dtype) if bias is None else bias[:hidden] + bias[hidden:]
 
         def step(part: Tensor, states: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -226,7 +231,7 @@ def _gru(call: Call) -> Sequence[Value]:
     after = bool(call.integer("linear_before_reset", 0))
 
     def cell(d: int, functions: list[_Function]) -> tuple[Tensor, Tensor, _Step]:
-        weight, recurrent, bias, hidden = _matrices(call, d, 3)
+        weight, recurrent, bias, hidden = _matrices(call, d)
         zero = tf.zeros([3 * hidden], weight.dtype)
         from_input = zero if bias is None else bias[: 3 * hidden]
         from_state = zero if bias is None else bias[3 * hidden :]
@@ -261,7 +266,7 @@ def _lstm(call: Call) -> Sequence[Value]:
     coupled = bool(call.integer("input_forget", 0))
 
     def cell(d: int, functions: list[_Function]) -> tuple[Tensor, Tensor, _Step]:
-        weight, recurrent, bias, hidden = _matrices(call, d, 4)
+        weight, recurrent, bias, hidden = _matrices(call, d)
         added = (
             tf.zeros([4 * hidden], weight.dtype)
             if bias is None

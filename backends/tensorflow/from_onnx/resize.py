@@ -226,7 +226,9 @@ def _dynamic(call: Call, options: Sampling, scales: Sequence[float]) -> Value:
         if align or options.coordinates not in (coordinates, f"pytorch_{coordinates}") or not whole:
             continue
         if options.mode == "nearest" or (options.mode == "linear" and not options.antialias):
-            if options.mode == "nearest" and not half and options.nearest != "floor":
+            # By a whole factor no half-pixel coordinate is halfway: all rounding is alike.
+            rounds = options.nearest.startswith("round") if half else options.nearest == "floor"
+            if options.mode == "nearest" and not rounds:
                 continue
             shape = tf.shape(x)
             size = [shape[1] * int(scales[2]), shape[2] * int(scales[3])]
