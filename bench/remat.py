@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.bench.protocol import markdown, one_core, write
+from lowtide.bench.remat_graphs import resnet_training, transformer_training
 from lowtide.errors import InstanceError
 from lowtide.solvers.remat.check import check
 from lowtide.solvers.remat.instance import read_instance
@@ -166,6 +167,14 @@ def remat_cases(folder: Path | None) -> Iterator[RematCase]:
                     problem.with_budget_ratio(ratio),
                     limit_s=limit_s,
                 )
+        for name, repeated in (
+            ("transformer", transformer_training(100)),
+            ("transformer", transformer_training(500)),
+            ("resnet", resnet_training(160)),
+            ("resnet", resnet_training(700)),
+        ):
+            size = f"{name}_{repeated.num_nodes}"
+            yield RematCase(size, "0.7", repeated.with_budget_ratio("0.7"), limit_s=30.0)
         return
     for path in instance_files(folder):
         name = FILE_NAMES.get(path.stem, path.stem)

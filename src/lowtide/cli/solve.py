@@ -330,7 +330,7 @@ def remat(
         typer.Option(
             help="auto (several), search, checkmate-milp, checkmate-lp-rounding, interval-cp, "
             "chen-sqrt, chen-greedy, ap-sqrt, ap-greedy, linearised-sqrt, linearised-greedy, "
-            "griewank, chain, or another package's."
+            "griewank, chain, blocks, or another package's."
         ),
     ] = "auto",
     time_limit: TimeLimit = "30s",
