@@ -3,6 +3,7 @@
     trivial     the input order, the peak's bound
     order       free order: the exact scheduler, whose order may prove an overhead of 0 %
     seeds       the classic heuristics, as far as they are quick, to begin from
+    blocks      free order: of large graphs, plans of repeated blocks, composed
     cover       the covering program's bounds, of the free order and of the fixed one
     short       a short search of the fixed order, for an incumbent of the exact solvers
     exact       `checkmate-milp`, with the incumbent: it bounds the fixed order, maybe improves it;
@@ -25,6 +26,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lowtide.errors import InputError
+from lowtide.solvers.remat.blocks import repeated_start
 from lowtide.solvers.remat.bounds import repeat_bound
 from lowtide.solvers.remat.chain import chain
 from lowtide.solvers.remat.check import peak_of
@@ -53,6 +55,7 @@ __all__ = ["AutoOptions", "auto"]
 # Parts of the time that is left when a stage begins.
 _ORDER_PART, _SEEDS_PART, _SHORT_PART = 0.1, 0.08, 0.1
 _COVER_PART, _COVER_LEAST_S, _COVER_MOST_S, _COVER_NODES = 0.1, 0.5, 10.0, 24
+_BLOCKS_NODES, _BLOCKS_PART = 1000, 0.4
 _EXACT_PART = {OrderScope.FREE: 0.3, OrderScope.FIXED: 0.75}
 # Work where there is no time limit: of the scheduler in looks at a node, of a search in looks at
 # a run; the short search gets this part of it.
@@ -147,6 +150,7 @@ class _Stages:
         self.ledger, self.team, self.options, self.seed = ledger, team, options, seed
         self.problem, self.scope, self.clock = ledger.problem, ledger.scope, ledger.clock
         self._searched = False  # in this scope, with all that is known
+        self._warm = False  # whether a start is good enough to begin from coolly
 
     def run(self) -> None:
         """All of them."""
@@ -154,6 +158,7 @@ class _Stages:
             self._trivial,
             self._order,
             self._seeds,
+            self._blocks,
             self._cover,
             self._short,
             self._search,
@@ -221,6 +226,18 @@ class _Stages:
         solvers.append(("griewank", griewank))
         until = None if part is None else time.time() + part
         self._ask([self._job(name, solve, part, until=until) for name, solve in solvers])
+
+    def _blocks(self) -> None:
+        """A start from repeated blocks, which is hard to find for a search of a large graph."""
+        left = self.clock.left
+        if self.scope is OrderScope.FIXED or self.problem.num_nodes < _BLOCKS_NODES:
+            return
+        part = None if left is None else left * _BLOCKS_PART
+        found = repeated_start(self.problem, clock=Clock(part), seed=self.seed)
+        if found is not None:
+            self.ledger.offer(found, "blocks")
+            self.ledger.starts.append(found)
+            self._warm = True
 
     def _cover(self) -> None:
         """Bounds on what has to be repeated, in this order and in the fixed one."""
@@ -331,7 +348,12 @@ class _Stages:
         solve = partial(
             search,
             start=tuple(dict.fromkeys(start)),
-            options=SearchOptions(work_limit=work, schedule=False, cover=False),
+            options=SearchOptions(
+                work_limit=work,
+                schedule=False,
+                cover=False,
+                warm=self._warm and scope is OrderScope.FREE,
+            ),
         )
         bounds = [b.cost for s, b in ledger.bounds.items() if s in (scope, OrderScope.FREE)]
         return self._job(

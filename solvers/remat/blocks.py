@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from lowtide.solvers.remat.solution import RematSolution
     from lowtide.solvers.remat.structure import Block, Structure
 
-__all__ = ["BlockPlan", "blocks", "compose", "composed", "plans_of"]
+__all__ = ["BlockPlan", "blocks", "compose", "composed", "plans_of", "repeated_start"]
 
 _LEVELS = 8  # plans of a block: this part less for each
 _WORK = 1_000_000  # of the search for one plan
@@ -89,12 +89,8 @@ def blocks(
     clock = Clock(time_limit_s)
     start: tuple[tuple[int, ...], ...] = ()
     if scope is OrderScope.FREE and peak_of(problem, problem.order) > problem.budget_bytes:
-        structure = structure_of(problem)
-        keys = alike(problem, structure)
-        # Where few blocks are alike, planning them takes longer than it saves.
-        if 2 * len(set(keys)) <= len(keys):
-            found = composed(problem, structure, clock=clock, seed=seed)
-            start = () if found is None else (found,)
+        found = repeated_start(problem, clock=clock, seed=seed)
+        start = () if found is None else (found,)
     solution = search(
         problem,
         scope=scope,
@@ -105,6 +101,19 @@ def blocks(
         options=SearchOptions(warm=bool(start)),
     )
     return replace(solution, seconds=clock.seconds, cpu_seconds=clock.cpu_seconds)
+
+
+def repeated_start(problem: RematProblem, *, clock: Clock, seed: int) -> tuple[int, ...] | None:
+    """A sequence of composed plans, within the budget or near it.
+
+    None where few blocks are alike (planning them would take longer than it saves), or where no
+    composition is found.
+    """
+    structure = structure_of(problem)
+    keys = alike(problem, structure)
+    if 2 * len(set(keys)) > len(keys):
+        return None
+    return composed(problem, structure, clock=clock, seed=seed)
 
 
 def compose(choices: Sequence[Sequence[BlockPlan]], room: int) -> list[int] | None:
