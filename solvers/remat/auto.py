@@ -241,8 +241,10 @@ class _Stages:
 
     def _cover(self) -> None:
         """Bounds on what has to be repeated, in this order and in the fixed one."""
-        scopes = dict.fromkeys((self.scope, *([OrderScope.FIXED] if self.options.exact else [])))
-        for scope in scopes if self.options.cover else ():
+        scopes = [self.scope] if self.options.cover else []
+        if scopes == [OrderScope.FREE] and self.options.exact:
+            scopes.append(OrderScope.FIXED)
+        for scope in scopes:
             left = self.clock.left
             part = None if left is None else min(left * _COVER_PART, _COVER_MOST_S)
             small = self.problem.num_nodes < _COVER_NODES

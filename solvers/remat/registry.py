@@ -1,4 +1,4 @@
-"""Rematerialization solvers by name: `search`, the exact, the classic, and those of other packages.
+"""Rematerialization solvers by name: ours, `auto` (several), and those of other packages.
 
 A package adds one through the entry-point group `lowtide.solvers`, under a name that begins with
 `remat.`:

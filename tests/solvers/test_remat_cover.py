@@ -14,6 +14,7 @@ from lowtide.solvers.remat.cover import cover_bound, cover_rows
 from lowtide.solvers.remat.problem import OrderScope, RematProblem
 from lowtide.solvers.remat.reference import solve_reference
 from lowtide.solvers.remat.search import SearchOptions, search
+from lowtide.solvers.remat.solution import CostBound
 from lowtide.solvers.schedule.problem import Buffer
 from lowtide.solvers.status import Status
 from tests.solvers.remat_repeats import repeat_problems
@@ -79,7 +80,7 @@ def test_a_dear_op_that_must_run_again() -> None:
     )
     problem = RematProblem(4, buffers, (30, 1, 1, 1), 12, workspace=(0, 0, 6, 0))
     result = cover_bound(problem)
-    assert result.bound == (OrderScope.FREE, 63, "cover")
+    assert result.bound == CostBound(OrderScope.FREE, 63, "cover")
     assert result.repeats == (0,)
     assert cover_bound(problem.with_budget(16)).bound is None
     # What cannot run again leaves no cover: that is the peak bound's to say.
