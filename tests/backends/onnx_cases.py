@@ -74,3 +74,28 @@ def agrees(
         scale = max(1.0, float(np.abs(want).max(initial=0.0)))
         np.testing.assert_allclose(have, want, rtol=0, atol=tolerance * scale)
     return built
+
+
+def quantized() -> onnx.ModelProto:
+    """A convolution between QuantizeLinear and DequantizeLinear."""
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((1, 3, 8, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "sx", "zx"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "sx", "zx"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "sw", "zw"], ["wd"], axis=0),
+        helper.make_node("Conv", ["xd", "wd"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "sy", "zy"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "sy", "zy"], ["y"]),
+    ]
+    constants = {
+        "sx": np.array(0.03, np.float32),
+        "zx": np.array(3, np.int8),
+        "w": draw.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8),
+        "sw": np.array([0.01, 0.02, 0.005, 0.015], np.float32),
+        "zw": np.zeros(4, np.int8),
+        "sy": np.array(0.1, np.float32),
+        "zy": np.array(-128, np.int8),
+    }
+    return model_of(nodes, {"x": x}, ["y"], constants)

@@ -22,7 +22,7 @@ from lowtide.backends.tensorflow.from_onnx.lazy import internal, tf
 from lowtide.bench.onnx_networks import light, lstm, mobilenet_v2, transformer, unet
 from lowtide.errors import InputError, ModelError, VerificationError
 from lowtide.frontends.onnx import read
-from tests.backends.onnx_cases import model_of
+from tests.backends.onnx_cases import model_of, quantized
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore")]
 
@@ -139,28 +139,7 @@ def test_float16_and_int8(tmp_path: Path) -> None:
 
 
 def test_qdq_becomes_int8(tmp_path: Path) -> None:
-    draw = np.random.default_rng(0)
-    x = draw.standard_normal((1, 3, 8, 8)).astype(np.float32)
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "sx", "zx"], ["xq"]),
-        helper.make_node("DequantizeLinear", ["xq", "sx", "zx"], ["xd"]),
-        helper.make_node("DequantizeLinear", ["w", "sw", "zw"], ["wd"], axis=0),
-        helper.make_node("Conv", ["xd", "wd"], ["c"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c"], ["r"]),
-        helper.make_node("QuantizeLinear", ["r", "sy", "zy"], ["yq"]),
-        helper.make_node("DequantizeLinear", ["yq", "sy", "zy"], ["y"]),
-    ]
-    constants = {
-        "sx": np.array(0.03, np.float32),
-        "zx": np.array(3, np.int8),
-        "w": draw.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8),
-        "sw": np.array([0.01, 0.02, 0.005, 0.015], np.float32),
-        "zw": np.zeros(4, np.int8),
-        "sy": np.array(0.1, np.float32),
-        "zy": np.array(-128, np.int8),
-    }
-    proto = model_of(nodes, {"x": x}, ["y"], constants)
-    result = _here(proto, tmp_path / "q.tflite", "tflite", "qdq")
+    result = _here(quantized(), tmp_path / "q.tflite", "tflite", "qdq")
     assert set(result.operators) == {"CONV_2D", "TRANSPOSE"}
     assert result.max_abs_error < 0.1  # on average within one step of the output
 

@@ -22,7 +22,7 @@ from lowtide.bench.networks import randwire
 from lowtide.child import ChildError
 from lowtide.cli import main, optimize_main
 from lowtide.errors import InputError, LowtideError
-from tests.backends.onnx_cases import expected, model_of
+from tests.backends.onnx_cases import expected, model_of, quantized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -176,6 +176,19 @@ def test_tflite_int8(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     for value, want in zip(proto.graph.output, expected(proto, feeds), strict=True):
         assert np.abs(found[value.name] - want).mean() < 0.05 * np.abs(want).max()
     assert set(tmp_path.iterdir()) == {model, data, output}
+
+
+def test_a_quantized_model_needs_no_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, output = tmp_path / "net.onnx", tmp_path / "net.lowtide.tflite"
+    onnx.save(quantized(), path)
+    arguments = ("--target", "tflite", "--quantize", "int8", "--json")
+    code, out, err = call(optimize_main, path, *arguments, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["verification"]["numerics"] == "close"
+    details = tf.lite.Interpreter(str(output)).get_input_details()
+    assert [detail["dtype"] for detail in details] == [np.int8]
 
 
 @pytest.mark.parametrize(
