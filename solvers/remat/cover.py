@@ -61,6 +61,8 @@ __all__ = ["CoverResult", "CoverRow", "cover_bound", "cover_rows"]
 _MOST_PAIRS = 5_000_000
 # The cheapest cover is this many units of the second program's objective.
 _UNITS = 1000.0
+# HiGHS drops coefficients below 1e-9.
+_TINY = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +194,8 @@ def _program(
     column = {v: builder.variable(float(problem.costs[v]) * scale) for v in nodes}
     for row in rows:
         builder.row(
-            # A cover of one op is met exactly.
-            ((column[v], min(b, row.excess) / row.excess) for v, b in row.bytes_of.items()),
+            # A cover of one op is met exactly; what a solver would take for 0 counts more, not less.
+            ((column[v], max(min(b / row.excess, 1.0), _TINY)) for v, b in row.bytes_of.items()),
             lower=1.0,
         )
     if limit is not None:
