@@ -194,7 +194,7 @@ def _program(
     column = {v: builder.variable(float(problem.costs[v]) * scale) for v in nodes}
     for row in rows:
         builder.row(
-            # A cover of one op is met exactly; what a solver would take for 0 counts more, not less.
+            # A cover of one op is met exactly; what HiGHS would take for 0 counts more, not less.
             ((column[v], max(min(b / row.excess, 1.0), _TINY)) for v, b in row.bytes_of.items()),
             lower=1.0,
         )
