@@ -178,9 +178,9 @@ def test_mismatches(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     onnx.write_bytes(b"")
     for arguments, message in (
         ((model, "--target", "onnxruntime"), "does not read .tflite models"),
-        ((onnx, "--target", "tflite"), "does not read .onnx models"),
+        ((onnx, "--target", "tflite"), "m.onnx` is empty"),
         ((onnx, "--device", "rp2040"), "--device is for TFLite models"),
-        ((model, "--dim", "n=1"), "--dim binds dimensions of ONNX models"),
+        ((model, "--dim", "n=1"), "--dim is for ONNX models"),
         ((model, "--portable"), "--portable belongs to the target onnxruntime"),
         ((model, "--device", "rp2O40"), "did you mean `rp2040`"),
     ):
