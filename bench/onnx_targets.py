@@ -6,8 +6,8 @@ Weights are random (`onnx_networks`), open dimensions 1. `error`: the largest di
 output from ONNX Runtime's on the original, relative to the output's largest element. TensorFlow:
 what a call of the loaded SavedModel allocates, in TensorFlow's own order and in the planned one.
 TFLite: the load of the converter's order and of the planned one, in TensorFlow Lite Micro the least
-arena that works, and what LiteRT allocates. CPU-seconds are those of the whole command, of all its
-processes.
+arena that works (`-`: it does not run), and what LiteRT allocates. CPU-seconds are those of the
+whole command, of all its processes; latencies are the least of seven runs, in turn.
 """
 
 from __future__ import annotations

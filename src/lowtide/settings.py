@@ -89,8 +89,6 @@ class Settings:
             raise InputError(f"the level `{level}` is not one of {', '.join(LEVELS)}")
         if portable and target != "onnxruntime":
             raise InputError("--portable belongs to the target onnxruntime: drop one of them")
-        if dims and target not in FORMATS["onnx"]:
-            raise InputError(f"--dim binds dimensions of ONNX models, not for the target {target}")
         _check_quantize(target, quantize, representative)
         if target != "onnxruntime":
             level = "none"

@@ -180,7 +180,7 @@ def test_mismatches(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         ((model, "--target", "onnxruntime"), "does not read .tflite models"),
         ((model, "--target", "tvm"), "does not read .tflite models"),
         ((onnx, "--device", "rp2040"), "--device is for TFLite models"),
-        ((model, "--dim", "n=1"), "--dim binds dimensions of ONNX models"),
+        ((model, "--dim", "n=1"), "--dim is for ONNX models"),
         ((model, "--portable"), "--portable belongs to the target onnxruntime"),
         ((model, "--device", "rp2O40"), "did you mean `rp2040`"),
     ):
