@@ -36,8 +36,6 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
     if isinstance(model, str | Path) and Path(model).suffix.lower() == ".tflite":
         from lowtide.targets import tflite
 
-        if settings.dims:
-            raise InputError("--dim binds dimensions of ONNX models: drop it")
         return tflite.prepare(Path(model), settings, progress)
     if settings.target == "tflite":
         from lowtide.targets import converted
