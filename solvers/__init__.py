@@ -10,7 +10,8 @@ Allocation: `AllocationProblem` (of `Block`), `solve_allocation` (exact), `get_a
 third parties' too), `pack`, `lower_bound`, `conflicts`, `check_allocation`, `read_csv`,
 `write_csv`; several memories: `PoolProblem` (of `Pool`), `allocate_pools`, `check_pools`.
 Rematerialization: `RematProblem`, `solve_remat` (search), `get_remat_solver` (by name),
-`check_remat`, `read_remat`, in `OrderScope.FREE` or `FIXED`.
+`pareto_remat` (what each budget costs), `explain_remat` (why one is impossible), `check_remat`,
+`read_remat`, in `OrderScope.FREE` or `FIXED`.
 Both: `arena_of` (an order's buffers as an allocation problem), `pack_order` (order and layout).
 All are described in solvers/README.md.
 Both return a solution with a `Status`. Names are resolved on first use (PEP 562).
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from lowtide.solvers.joint import Layout, pack_order
     from lowtide.solvers.lifetimes import arena_of
     from lowtide.solvers.remat.check import check as check_remat
+    from lowtide.solvers.remat.explain import explain as explain_remat
     from lowtide.solvers.remat.instance import read_instance as read_remat
+    from lowtide.solvers.remat.pareto import pareto as pareto_remat
     from lowtide.solvers.remat.problem import OrderScope, RematProblem
     from lowtide.solvers.remat.registry import get_solver as get_remat_solver
     from lowtide.solvers.remat.search import search as solve_remat
@@ -94,6 +97,7 @@ __all__ = [
     "check_schedule",
     "conflicts",
     "get_allocator",
+    "explain_remat",
     "get_remat_solver",
     "get_scheduler",
     "lower_bound",
@@ -103,6 +107,7 @@ __all__ = [
     "read_certificate",
     "read_csv",
     "read_instance",
+    "pareto_remat",
     "read_remat",
     "solve_allocation",
     "solve_remat",
@@ -116,7 +121,9 @@ _HOME = {
     "RematProblem": ("remat.problem", "RematProblem"),
     "RematSolution": ("remat.solution", "RematSolution"),
     "check_remat": ("remat.check", "check"),
+    "explain_remat": ("remat.explain", "explain"),
     "get_remat_solver": ("remat.registry", "get_solver"),
+    "pareto_remat": ("remat.pareto", "pareto"),
     "read_remat": ("remat.instance", "read_instance"),
     "solve_remat": ("remat.search", "search"),
     "ORDERS": ("schedule.orders", "ORDERS"),
