@@ -21,16 +21,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from lowtide import child
 from lowtide.backends.tensorflow.call import rewriting_off
 from lowtide.backends.tensorflow.portable import export_function, import_call
+from lowtide.tensorflow_types import load_tensorflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from lowtide.tensorflow_types import TfFunction
 
-__all__ = ["Allocation", "Measurement", "measure_function", "measure_seconds", "parse_log"]
+__all__ = [
+    "Allocation",
+    "Measurement",
+    "measure_function",
+    "measure_saved_model",
+    "measure_seconds",
+    "parse_log",
+]
 
 _START, _STOP = "@@lowtide start", "@@lowtide stop"
 _ALLOCATION = re.compile(
@@ -90,6 +100,28 @@ def measure_function(
         reply = child.run(
             "lowtide.backends.tensorflow.measure:log_child", request, timeout_s=_TIMEOUT_S
         )
+    return _measurement(reply)
+
+
+def measure_saved_model(folder: Path, signature: str, values: Path) -> Measurement:
+    """Load a SavedModel in a child process, call a signature, and count what it allocates.
+
+    Args:
+        folder: the SavedModel.
+        signature: its name.
+        values: an .npz of the arguments by name; they are cast to what the signature takes.
+
+    Raises:
+        ChildError: it failed there.
+    """
+    request = {"folder": str(folder), "signature": signature, "values": str(values)}
+    reply = child.run(
+        "lowtide.backends.tensorflow.measure:log_saved_child", request, timeout_s=_TIMEOUT_S
+    )
+    return _measurement(reply)
+
+
+def _measurement(reply: dict[str, object]) -> Measurement:
     events = [Allocation(str(op), int(n)) for op, n in cast("list[tuple[str, int]]", reply["log"])]
     return Measurement(
         int(cast("int", reply["peak"])),
@@ -143,8 +175,8 @@ def _config(as_is: bool) -> bytes:
     return cast("bytes", rewriting_off().SerializeToString(deterministic=True)) if as_is else b""
 
 
-def log_child(request: dict[str, object]) -> dict[str, object]:
-    """The child's side of `measure_function`."""
+def _logged(make: Callable[[], Callable[[], object]]) -> dict[str, object]:
+    """Make a call and run it twice; what the second one allocates."""
     os.environ.update(TF_CPP_VMODULE="log_memory=2", TF_CPP_MIN_LOG_LEVEL="0")
     os.environ.update(TF_CPP_MAX_VLOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
     with tempfile.TemporaryFile() as log:
@@ -152,7 +184,7 @@ def log_child(request: dict[str, object]) -> dict[str, object]:
         before = os.dup(2)
         os.dup2(log.fileno(), 2)
         try:
-            call = import_call(request, _config(bool(request["as_is"])))
+            call = make()
             call()
             os.write(2, f"\n{_START}\n".encode())
             results = call()
@@ -169,6 +201,30 @@ def log_child(request: dict[str, object]) -> dict[str, object]:
         "kept": found.kept_bytes,
         "log": [(event.op, event.nbytes) for event in found.events],
     }
+
+
+def log_child(request: dict[str, object]) -> dict[str, object]:
+    """The child's side of `measure_function`."""
+    return _logged(lambda: import_call(request, _config(bool(request["as_is"]))))
+
+
+def log_saved_child(request: dict[str, object]) -> dict[str, object]:
+    """The child's side of `measure_saved_model`."""
+
+    def make() -> Callable[[], object]:
+        tensorflow = load_tensorflow()
+        loaded = tensorflow.saved_model.load(str(request["folder"]))
+        function = loaded.signatures[str(request["signature"])]
+        arguments: dict[str, object] = {}
+        with np.load(str(request["values"])) as archive:
+            for name, spec in function.structured_input_signature[1].items():
+                value = tensorflow.constant(archive[name])
+                arguments[name] = (
+                    value if spec.dtype == value.dtype else tensorflow.cast(value, spec.dtype)
+                )
+        return lambda: (loaded, function(**arguments))
+
+    return _logged(make)
 
 
 def time_child(request: dict[str, object]) -> dict[str, object]:

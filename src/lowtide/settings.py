@@ -13,6 +13,7 @@ from lowtide.errors import InputError
 from lowtide.passes.cost_file import read_costs
 from lowtide.passes.costs import CostModel
 from lowtide.passes.pipeline import DEFAULT, parse, print_pipeline
+from lowtide.sources import is_saved_model
 from lowtide.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["FOLDERS", "FORMATS", "LEVELS", "QUANTIZE", "TARGETS", "Settings", "t
 FORMATS = {
     "onnx": ("onnxruntime", "onnx", "tensorflow", "tflite", "c", "tvm"),
     "tflite": ("tflite", "c"),
+    "savedmodel": ("tensorflow",),  # a folder
 }
 TARGETS = tuple(dict.fromkeys(target for targets in FORMATS.values() for target in targets))
 FOLDERS = ("c", "tensorflow")  # targets that are written as folders
@@ -187,14 +189,17 @@ def target_for(model: object, target: str | None) -> str:
         InputError: an unknown target, or one that does not read this format.
     """
     suffix = Path(model).suffix.lstrip(".").lower() if isinstance(model, str | Path) else "onnx"
+    if is_saved_model(model):
+        suffix = "savedmodel"
     targets = FORMATS.get(suffix, FORMATS["onnx"])
     if target is None:
         return targets[0]
     if target not in TARGETS:
         raise InputError(f"the target `{target}` is not one of {', '.join(TARGETS)}")
     if target not in targets:
+        kind = "SavedModel" if suffix == "savedmodel" else f".{suffix}"
         raise InputError(
-            f"the target {target} does not read .{suffix} models, for which there is "
+            f"the target {target} does not read {kind} models, for which there is "
             f"{' and '.join(targets)}"
         )
     return target

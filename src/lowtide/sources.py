@@ -19,7 +19,7 @@ from lowtide.ir import Graph
 if TYPE_CHECKING:
     import onnx_ir
 
-__all__ = ["Origin", "plugged_frontend", "read_plugged"]
+__all__ = ["Origin", "is_saved_model", "plugged_frontend", "read_plugged"]
 
 _GROUP = "lowtide.frontends"
 
@@ -31,7 +31,7 @@ class Origin:
     Attributes:
         path: the file; None for a model from memory.
         sha256: of the file's bytes, or of the serialized model.
-        format: `onnx`, or the suffix that a third party's frontend reads.
+        format: `onnx`, `tflite`, `savedmodel`, or the suffix that a third party's frontend reads.
         model: the ONNX model; None for other formats.
     """
 
@@ -39,6 +39,11 @@ class Origin:
     sha256: str
     format: str
     model: onnx_ir.Model | None
+
+
+def is_saved_model(source: object) -> bool:
+    """Whether a path is the folder of a TensorFlow SavedModel."""
+    return isinstance(source, str | Path) and Path(source, "saved_model.pb").is_file()
 
 
 def plugged_frontend(source: object) -> EntryPoint | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.errors import InputError
-from lowtide.sources import plugged_frontend
+from lowtide.sources import is_saved_model, plugged_frontend
 
 if TYPE_CHECKING:
     import onnx
@@ -39,6 +39,10 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         if settings.dims:
             raise InputError("--dim binds dimensions of ONNX models: drop it")
         return tflite.prepare(Path(model), settings, progress)
+    if isinstance(model, str | Path) and is_saved_model(model):
+        from lowtide.targets import saved_model
+
+        return saved_model.prepare(Path(model), settings, progress)
     if settings.target == "tflite":
         from lowtide.targets import converted
 

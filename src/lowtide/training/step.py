@@ -11,6 +11,7 @@ from lowtide.backends.tensorflow.profile import profile_ops
 from lowtide.backends.tensorflow.reemit import reemit
 from lowtide.errors import BudgetNotMetError, InputError, PlanError
 from lowtide.frontends.tensorflow import import_function
+from lowtide.frontends.tensorflow.inline import has_calls, inline
 from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.costs import CostModel
 from lowtide.tensorflow_types import TfFunction, load_tensorflow
@@ -87,6 +88,8 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
             met.
     """
     refuse_distribution(function)
+    if has_calls(function):
+        function = inline(function)
     graph = import_function(function)
     if settings.profile:
         profile_ops(graph, cache=cache_folder() / "tensorflow-ops.json" if settings.cache else None)
@@ -120,9 +123,8 @@ def trace(fn: object, example_inputs: Sequence[object] | Mapping[str, object] | 
     """
     tensorflow = load_tensorflow()
     if hasattr(fn, "captured_inputs") and hasattr(fn, "graph"):
-        if example_inputs is not None:
-            raise InputError("a ConcreteFunction has its signature: leave example_inputs out")
-        return cast("TfFunction", fn)
+        found = cast("TfFunction", fn)
+        return found if example_inputs is None else _bound(found, example_inputs)
     if not callable(fn):
         raise InputError(f"a tf.function is expected, not {type(fn).__name__}")
     traced: Any = fn if hasattr(fn, "get_concrete_function") else tensorflow.function(fn)
@@ -157,6 +159,31 @@ def trace(fn: object, example_inputs: Sequence[object] | Mapping[str, object] | 
         options = {"autograph": getattr(traced, "_autograph", True)}
         found = concrete(tensorflow.function(traced.python_function, **options))
     return cast("TfFunction", found)
+
+
+def _bound(
+    function: TfFunction, example_inputs: Sequence[object] | Mapping[str, object]
+) -> TfFunction:
+    """A traced function, such as a loaded model's signature, for inputs of these very shapes."""
+    tensorflow = load_tensorflow()
+    given = function.graph.inputs[: len(function.graph.inputs) - len(function.captured_inputs)]
+    names = [tensor.op.name for tensor in given]
+    if isinstance(example_inputs, dict):
+        examples = cast("dict[str, object]", example_inputs)
+    else:
+        flat = tensorflow.nest.flatten(example_inputs)
+        if len(flat) != len(names):
+            raise InputError(f"{len(flat)} example inputs are given, {len(names)} are expected")
+        examples = dict(zip(names, flat, strict=True))
+    if sorted(examples) != sorted(names):
+        raise InputError(f"the inputs are {sorted(names)}, not {sorted(examples)}")
+
+    def shape(value: Any) -> list[int | None]:
+        if not isinstance(value, tensorflow.TypeSpec):
+            value = tensorflow.convert_to_tensor(value)
+        return list(value.shape.as_list())
+
+    return inline(function, {name: shape(value) for name, value in examples.items()})
 
 
 _DISTRIBUTED = (
