@@ -108,7 +108,8 @@ def _run_made_up(source: Path, name: str, request: Emission) -> tuple[Arrays, Ar
     from lowtide.backends.tensorflow import saved_model
 
     problem = ""
-    function = saved_model.load(source).signatures[name]
+    loaded = saved_model.load(source)  # its variables live as long as it does
+    function = loaded.signatures[name]
     for below in (2, 1):  # indices may have to be small
         feeds = _made_up(function, request["dims"], request["seed"], below)
         try:
@@ -151,7 +152,8 @@ def _run(folder: Path, name: str, feeds: Arrays) -> Arrays:
     """One call of a freshly loaded model: what it keeps in variables is as it was saved."""
     from lowtide.backends.tensorflow import saved_model
 
-    return _called(saved_model.load(folder).signatures[name], feeds)
+    loaded = saved_model.load(folder)  # its variables live as long as it does
+    return _called(loaded.signatures[name], feeds)
 
 
 def _compared(
@@ -171,8 +173,9 @@ def _compared(
     if _identical(expected, actual):
         return {"numerics": "identical", "max_abs_error": 0.0, "max_rel_error": 0.0}, []
     worst = [_distance(output, expected[output], actual[output]) for output in expected]
+    loaded = saved_model.load(source)
     with grappler_off():
-        written = _called(saved_model.inlined(saved_model.load(source), name, dims), feeds)
+        written = _called(saved_model.inlined(loaded, name, dims), feeds)
     notes: list[str] = []
     if _identical(written, actual):
         notes.append("bit for bit what the model computes as written; TensorFlow rewrites it")
@@ -240,7 +243,8 @@ def _measured(
                 raise VerificationError(
                     f"TensorFlow runs `{other}` after `{one}`, which is not the planned order"
                 )
-    function = saved_model.load(folder).signatures[name]
+    loaded = saved_model.load(folder)
+    function = loaded.signatures[name]
     with np.load(values) as archive:
         feeds = {key: archive[key] for key in archive.files}
     seconds: list[float] = []

@@ -1,0 +1,408 @@
+"""Training steps within budgets: what was predicted, and what TensorFlow then did.
+
+    python -m lowtide.bench.tensorflow --output bench/results/tensorflow [--only NAME ...]
+
+The networks of Checkmate's experiments at a scale that a desktop carries (bench/keras_networks.py).
+A step is loss and gradients.  Costs and scratch of kernels are measured once for each distinct op;
+peaks are from TensorFlow's own log of allocations in a process of its own, seconds the least of
+some calls there, and results are compared bit for bit with the step that runs every op once.
+
+Three tables: budgets as parts of the step's peak; other ways to choose what is recomputed, each
+beside ours within the peak that the other was measured to have; and the largest batch within the
+peak of the usual one at no more than one extra forward pass.  Results are written after each
+network, so that a run can be ended early.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lowtide.bench.protocol import geometric_mean, markdown, write
+from lowtide.errors import LowtideError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lowtide.training.step import PlannedFunction
+
+__all__ = ["BatchCell", "BudgetCell", "RivalCell", "budget_cells", "main", "rival_cells"]
+
+BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+SOLVERS = ("ap-sqrt", "griewank", "checkmate-lp-rounding")
+# Where a person would cut the network: the results of these layers are kept, and each block in
+# between is computed again when its gradient is due.
+CUTS = {
+    "MobileNet": tuple(f"conv_pw_{i}_relu" for i in (2, 4, 6, 8, 10, 12)),
+    "VGG16": tuple(f"block{i}_pool" for i in (1, 2, 3, 4)),
+    "VGG19": tuple(f"block{i}_pool" for i in (1, 2, 3, 4)),
+    "ResNet50": tuple(
+        f"conv{stage}_block{block}_out"
+        for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 2))
+        for block in range(1, blocks + 1)
+    ),
+}
+_FACTORS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+_CALLS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetCell:
+    """One network at one budget; peaks in bytes, None where no plan met the budget."""
+
+    network: str
+    budget: float
+    budget_bytes: int
+    predicted_peak: int | None
+    measured_peak: int | None
+    predicted_seconds: float | None
+    measured_seconds: float | None
+    recomputed: int | None
+    identical: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class RivalCell:
+    """Another way to choose, and ours within the peak that it was measured to have."""
+
+    network: str
+    rival: str
+    measured_peak: int
+    rival_seconds: float
+    our_measured_peak: int | None
+    our_seconds: float | None
+    base_seconds: float
+    rival_predicted: float | None
+    our_predicted: float | None
+    base_predicted: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCell:
+    """The largest batch tried that meets the peak of the usual one."""
+
+    network: str
+    batch: int
+    budget_bytes: int
+    largest: int
+    predicted_peak: int
+    measured_peak: int | None
+    extra_forward_passes: float
+
+
+def _plan(
+    function: object,
+    budget: float | int | None,
+    limit_s: float,
+    solver: str = "search",
+    *,
+    profile: bool = True,
+) -> PlannedFunction:
+    import lowtide.tensorflow
+
+    return lowtide.tensorflow.rematerialize(
+        function, budget=budget, time_limit_s=limit_s, solver=solver, profile=profile
+    )
+
+
+def _measured(planned: PlannedFunction) -> tuple[int, float]:
+    from lowtide.backends.tensorflow.measure import measure_function, measure_seconds
+
+    function = planned.concrete_function
+    return measure_function(function).peak_bytes, measure_seconds(function, calls=_CALLS)
+
+
+def _results(planned: PlannedFunction) -> list[Any]:
+    tf: Any = importlib.import_module("tensorflow")
+    (images, labels), _ = planned.concrete_function.structured_input_signature  # type: ignore
+    x = tf.random.stateless_normal(images.shape, (1, 2))
+    return [t.numpy() for t in tf.nest.flatten(planned(x, tf.zeros(labels.shape, tf.int32)))]
+
+
+def budget_cells(
+    name: str, function: object, budgets: Sequence[float], limit_s: float
+) -> tuple[list[BudgetCell], PlannedFunction, tuple[int, float]]:
+    """The network at every budget down to the first that nothing meets; the step as it is."""
+    base = _plan(function, None, limit_s)
+    measured = _measured(base)
+    expected = _results(base)
+    plan = base.plan
+    whole = plan.peak_before_bytes
+    found = [
+        BudgetCell(name, 1.0, whole, whole, measured[0], plan.cost_before_s, measured[1], 0, True)
+    ]
+    for budget in budgets:
+        try:
+            planned = _plan(function, budget, limit_s)
+        except LowtideError:
+            nothing = (None, None, None, None, None, None)
+            found.append(BudgetCell(name, budget, int(budget * whole), *nothing))
+            break
+        peak, seconds = _measured(planned)
+        results = zip(_results(planned), expected, strict=True)
+        found.append(
+            BudgetCell(
+                name,
+                budget,
+                int(budget * whole),
+                planned.plan.peak_after_bytes,
+                peak,
+                planned.plan.cost_after_s,
+                seconds,
+                planned.plan.recomputed,
+                all(np.array_equal(one, other) for one, other in results),
+            )
+        )
+    return found, base, measured
+
+
+def _blocks(name: str) -> Callable[[Any], Callable[[Any], Any]]:
+    """The model as blocks under `tf.recompute_grad`, the last one apart."""
+
+    def forward(model: Any) -> Callable[[Any], Any]:
+        tf: Any = importlib.import_module("tensorflow")
+        keras: Any = importlib.import_module("keras")
+        ends = [model.get_layer(cut).output for cut in CUTS[name]]
+        starts = [model.input, *ends]
+        parts = [
+            keras.Model(start, end)
+            for start, end in zip(starts, [*ends, model.output], strict=True)
+        ]
+
+        def run(x: Any) -> Any:
+            for part in parts[:-1]:
+                again = tf.recompute_grad(lambda t, part=part: part(t, training=True))
+                x = again(x)
+            return parts[-1](x, training=True)
+
+        return run
+
+    return forward
+
+
+def rival_cells(
+    name: str, function: Any, base: PlannedFunction, base_seconds: float, limit_s: float
+) -> list[RivalCell]:
+    """The classic strategies and hand-picked blocks, each beside ours at its measured peak."""
+    from lowtide.bench.keras_networks import training_step
+
+    budget = max(_least(function, limit_s), int(0.6 * base.plan.peak_before_bytes))
+
+    def strategy(solver: str) -> Callable[[], PlannedFunction]:
+        return lambda: _plan(function, budget, limit_s, solver)
+
+    rivals = {solver: strategy(solver) for solver in SOLVERS}
+    if name in CUTS:
+        blocks = training_step(name, forward=_blocks(name))
+        rivals["tf.recompute_grad"] = lambda: _plan(blocks, None, limit_s)
+    found: list[RivalCell] = []
+    for rival, make in rivals.items():
+        try:
+            theirs = make()
+            peak, seconds = _measured(theirs)
+            ours = _plan(function, peak, limit_s)
+            our_peak, our_seconds = _measured(ours)
+        except LowtideError as error:
+            print(f"{name} {rival}: {error}", file=sys.stderr, flush=True)
+            continue
+        found.append(
+            RivalCell(
+                network=name,
+                rival=rival,
+                measured_peak=peak,
+                rival_seconds=seconds,
+                our_measured_peak=our_peak,
+                our_seconds=our_seconds,
+                base_seconds=base_seconds,
+                rival_predicted=theirs.plan.cost_after_s,
+                our_predicted=ours.plan.cost_after_s,
+                base_predicted=base.plan.cost_before_s,
+            )
+        )
+    return found
+
+
+def _least(function: Any, limit_s: float) -> int:
+    """The lowest peak that the search meets among parts of the step's own; in bytes."""
+    least = 0
+    for budget in BUDGETS:
+        try:
+            least = _plan(function, budget, limit_s).plan.peak_after_bytes
+        except LowtideError:
+            break
+    return least
+
+
+def batch_cell(name: str, limit_s: float, *, confirm: bool) -> BatchCell:
+    """Try larger batches until one needs more than the usual one's peak, or more time."""
+    from lowtide.bench.keras_networks import NETWORKS, training_step
+
+    batch = NETWORKS[name][1]
+    usual = _plan(training_step(name, batch=batch), None, limit_s, profile=confirm)
+    budget = usual.plan.peak_before_bytes
+    best = BatchCell(name, batch, budget, batch, budget, None, 0.0)
+    for factor in _FACTORS:
+        larger = int(batch * factor)
+        function = training_step(name, batch=larger)
+        try:
+            planned = _plan(function, budget, limit_s, profile=confirm)
+        except LowtideError:
+            break
+        plan = planned.plan
+        extra = (plan.cost_after_s - plan.cost_before_s) / _forward_seconds(function, confirm)
+        if extra > 1.0:
+            break
+        peak = None
+        if confirm:
+            from lowtide.backends.tensorflow.measure import measure_function
+
+            peak = measure_function(planned.concrete_function).peak_bytes
+            if peak > budget:
+                break
+        best = BatchCell(name, batch, budget, larger, plan.peak_after_bytes, peak, extra)
+    return best
+
+
+def _forward_seconds(function: Any, profile: bool) -> float:
+    """What the ops cost that the loss needs, by the costs that planned the step."""
+    from lowtide.backends.tensorflow.profile import default_cache, profile_ops
+    from lowtide.frontends.tensorflow import import_function
+    from lowtide.passes.costs import CostModel
+
+    graph = import_function(function)
+    if profile:
+        profile_ops(graph, cache=default_cache())
+    costs = CostModel().by_op(graph)
+    wanted = [graph.outputs[0].producer]
+    needed: set[object] = set()
+    total = 0
+    while wanted:
+        op = wanted.pop()
+        if op is not None and op not in needed:
+            needed.add(op)
+            total += costs[op]
+            wanted += [tensor.producer for tensor in op.operands]
+    return max(total, 1) / 1e9
+
+
+def _mib(value: int | None) -> str:
+    return "-" if value is None else f"{value / (1 << 20):.1f}"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{1000 * value:.0f}"
+
+
+def text_of(
+    budgets: Sequence[BudgetCell], rivals: Sequence[RivalCell], batches: Sequence[BatchCell]
+) -> str:
+    """The tables as Markdown."""
+    rows = [
+        [
+            f"{c.network} {c.budget:g}",
+            _mib(c.budget_bytes),
+            _mib(c.predicted_peak),
+            _mib(c.measured_peak),
+            _milliseconds(c.predicted_seconds),
+            _milliseconds(c.measured_seconds),
+            "-" if c.recomputed is None else str(c.recomputed),
+            {True: "yes", False: "NO", None: "-"}[c.identical],
+        ]
+        for c in budgets
+    ]
+    header = ["budget", "MiB", "predicted peak", "measured peak", "predicted ms", "measured ms"]
+    parts = [markdown([*header, "recomputed", "same bits"], rows)]
+    if rivals:
+        rows = [
+            [
+                f"{c.network} {c.rival}",
+                _mib(c.measured_peak),
+                _mib(c.our_measured_peak),
+                *map(_milliseconds, (c.base_seconds, c.rival_seconds, c.our_seconds)),
+                *map(_milliseconds, (c.base_predicted, c.rival_predicted, c.our_predicted)),
+            ]
+            for c in rivals
+        ]
+        header = ["at equal measured peak", "its MiB", "our MiB", "plain ms", "its ms", "our ms"]
+        header += ["plain predicted", "its predicted", "our predicted"]
+        parts.append(markdown(header, rows))
+        ratios = [
+            c.our_predicted / c.rival_predicted
+            for c in rivals
+            if c.our_predicted and c.rival_predicted
+        ]
+        seconds = [c.our_seconds / c.rival_seconds for c in rivals if c.our_seconds]
+        parts.append(
+            f"Ours over the rival's, geometric mean of {len(rivals)}: "
+            f"{geometric_mean(ratios):.3f} predicted, {geometric_mean(seconds):.3f} measured."
+        )
+    if batches:
+        rows = [
+            [
+                c.network,
+                _mib(c.budget_bytes),
+                str(c.batch),
+                str(c.largest),
+                f"{c.largest / c.batch:.2f}x",
+                _mib(c.predicted_peak),
+                _mib(c.measured_peak),
+                f"{c.extra_forward_passes:.2f}",
+            ]
+            for c in batches
+        ]
+        header = ["largest batch", "budget MiB", "usual", "largest", "ratio", "predicted peak"]
+        parts.append(markdown([*header, "measured peak", "extra forward passes"], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    from lowtide.bench.keras_networks import NETWORKS, training_step
+
+    parser = argparse.ArgumentParser(prog="tensorflow", description=__doc__)
+    parser.add_argument("--only", nargs="*", metavar="NAME", default=list(NETWORKS))
+    parser.add_argument("--budgets", nargs="*", type=float, default=list(BUDGETS))
+    parser.add_argument("--rivals", nargs="*", metavar="NAME", default=list(NETWORKS))
+    parser.add_argument("--batches", nargs="*", metavar="NAME", default=list(NETWORKS))
+    parser.add_argument("--confirm", nargs="*", metavar="NAME", default=["MobileNet", "U-Net"])
+    parser.add_argument("--time-limit", type=float, default=10.0, help="seconds, of each search")
+    parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
+    options = parser.parse_args(arguments)
+    budgets: list[BudgetCell] = []
+    rivals: list[RivalCell] = []
+    batches: list[BatchCell] = []
+
+    def report() -> None:
+        text = text_of(budgets, rivals, batches)
+        if options.output is None:
+            print(text, flush=True)
+            return
+        document = {
+            "budgets": [asdict(c) for c in budgets],
+            "rivals": [asdict(c) for c in rivals],
+            "batches": [asdict(c) for c in batches],
+        }
+        write(options.output, text, document, {"time_limit_s": options.time_limit})
+
+    for name in options.only:
+        function = training_step(name)
+        cells, base, measured = budget_cells(name, function, options.budgets, options.time_limit)
+        budgets += cells
+        report()
+        if name in options.rivals:
+            rivals += rival_cells(name, function, base, measured[1], options.time_limit)
+            report()
+    for name in options.batches:
+        confirm = name in options.confirm
+        batches.append(batch_cell(name, options.time_limit, confirm=confirm))
+        report()
+
+
+if __name__ == "__main__":
+    main()
