@@ -8,7 +8,8 @@
 A SavedModel's signature is one call of a function, and a `tf.function` that calls another one has
 the other's body behind one op: a planner would see nothing of it. What runs is the same: stateful
 ops of a body ran after what its call waited for, and whoever waited for the call waits for them.
-Bodies of branches and loops stay where they are, and so do functions that XLA compiles.
+IdentityN is dissolved: Keras's optimizers pass all gradients through one, which would let no update
+run before the last gradient is there. Bodies of branches and loops stay where they are, and so do functions that XLA compiles.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from lowtide.tensorflow_types import TfFunction, load_tensorflow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["has_calls", "inline"]
+__all__ = ["is_nested", "inline"]
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _DEPTH = 64
 _NODES = 2_000_000
 
 
-def has_calls(function: TfFunction) -> bool:
-    """Whether ops of the function call other functions."""
-    return any(op.type in _CALLS for op in function.graph.get_operations())
+def is_nested(function: TfFunction) -> bool:
+    """Whether `inline` would change the function."""
+    return any(
+        op.type in _CALLS or op.type == "IdentityN" for op in function.graph.get_operations()
+    )
 
 
 def inline(
@@ -78,7 +81,9 @@ def _placeholders(
     values: dict[str, Any] = {}
     for tensor in old.inputs:
         shape = shapes.get(tensor.op.name, tensor.shape)
-        new = tensorflow.compat.v1.placeholder(tensor.dtype, shape, name=tensor.op.name)
+        # Ops whose names are a part of a placeholder's would be renamed when they are imported.
+        name = tensor.op.name.replace("/", ".")
+        new = tensorflow.compat.v1.placeholder(tensor.dtype, shape, name=name)
         util.copy_handle_data(tensor, new)
         values[tensor.name] = new
         if tensor.name in captured:
@@ -144,6 +149,8 @@ class _Inliner:
             called = self._library.get(node.attr["f"].func.name) if node.op in _CALLS else None
             if called is not None and not _compiled(called):
                 self._call(taken, called, depth)
+            elif node.op == "IdentityN":
+                self._dissolve(taken)
 
     def _call(self, call: Any, function: Any, depth: int) -> None:
         convert = load_tensorflow("tensorflow.python.framework.function_def_to_graph")
@@ -188,6 +195,16 @@ class _Inliner:
         done = self._new(name=call.name, op="NoOp", input=ended or waits, device=call.device)
         self._nodes[call.name] = done
         self.expand(nodes, call.device, depth + 1)
+
+    def _dissolve(self, node: Any) -> None:
+        """Let readers of an IdentityN read what it shows, each without waiting for the others."""
+        operands = [name for name in node.input if not name.startswith("^")]
+        waits = [name for name in node.input if name.startswith("^")]
+        for index, operand in enumerate(operands):
+            self._shown[f"{node.name}:{index}"] = _tensor(operand)
+        waits += [f"^{self.resolved(name).partition(':')[0]}" for name in operands]
+        done = self._new(name=node.name, op="NoOp", input=dict.fromkeys(waits), device=node.device)
+        self._nodes[node.name] = done
 
     def _is_stateful(self, kind: str) -> bool:
         found = self._registry.get(kind)

@@ -11,11 +11,12 @@ from lowtide.backends.tensorflow.profile import profile_ops
 from lowtide.backends.tensorflow.reemit import reemit
 from lowtide.errors import BudgetNotMetError, InputError, PlanError
 from lowtide.frontends.tensorflow import import_function
-from lowtide.frontends.tensorflow.inline import has_calls, inline
+from lowtide.frontends.tensorflow.inline import inline, is_nested
 from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.costs import CostModel
-from lowtide.tensorflow_types import TfFunction, load_tensorflow
+from lowtide.tensorflow_types import TfFunction, TfOperation, load_tensorflow
 from lowtide.training.cache import cache_folder, plan_key, read_plan, write_plan
+from lowtide.training.early import early_updates
 from lowtide.training.plan import TrainingPlan
 from lowtide.training.planner import ACCOUNTING, find_sequence, late_bytes
 from lowtide.units import format_bytes, parse_bytes
@@ -88,12 +89,15 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
             met.
     """
     refuse_distribution(function)
-    if has_calls(function):
+    if is_nested(function):
         function = inline(function)
     graph = import_function(function)
     if settings.profile:
         profile_ops(graph, cache=cache_folder() / "tensorflow-ops.json" if settings.cache else None)
-    plan = _plan(graph, function, settings)
+    before = simulate(graph, ACCOUNTING).peak_bytes
+    if settings.budget is not None:
+        graph = _earlier(graph, before, function)
+    plan = _plan(graph, before, function, settings)
     emitted = reemit(function, plan.sequence)
     if not settings.measure:
         return PlannedFunction(emitted, plan)
@@ -106,7 +110,7 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
         aim = min(aim, plan.peak_after_bytes) - (measured - budget)
         if aim <= 0:
             break
-        plan = _plan(graph, function, replace(settings, budget=aim))
+        plan = _plan(graph, before, function, replace(settings, budget=aim))
         emitted = reemit(function, plan.sequence)
     raise BudgetNotMetError(
         f"the step's budget is {format_bytes(budget)} ({budget} bytes), and what was planned "
@@ -202,8 +206,23 @@ def refuse_distribution(function: TfFunction) -> None:
         raise InputError(_DISTRIBUTED)
 
 
-def _plan(graph: Graph, function: TfFunction, settings: Settings) -> TrainingPlan:
-    before = simulate(graph, ACCOUNTING).peak_bytes
+def _earlier(graph: Graph, before: int, function: TfFunction) -> Graph:
+    """The graph with updates as soon as their gradients are there, if its peak is lower."""
+    concrete: Any = function
+    handles = {id(variable.handle) for variable in concrete.trainable_variables}
+    trainable = {inner.name for outer, inner in concrete.graph.captures if id(outer) in handles}
+    order = early_updates(graph, trainable)
+    if simulate(graph, ACCOUNTING, order).peak_bytes >= before:
+        return graph
+    early = import_function(function, [cast("TfOperation", op.source) for op in order])
+    for op in early.ops:
+        known = graph.op(op.name)
+        op.cost, op.workspace_bytes = known.cost, known.workspace_bytes
+        op.workspace_known = known.workspace_known
+    return early
+
+
+def _plan(graph: Graph, before: int, function: TfFunction, settings: Settings) -> TrainingPlan:
     budget = _budget(settings.budget, before)
     costs = CostModel().by_op(graph)
     key = plan_key(
@@ -232,7 +251,7 @@ def _plan(graph: Graph, function: TfFunction, settings: Settings) -> TrainingPla
     plan = TrainingPlan(
         sequence=tuple(op.name for op in found.sequence),
         budget_bytes=budget,
-        peak_before_bytes=found.peak_before_bytes,
+        peak_before_bytes=before,
         peak_after_bytes=found.peak_after_bytes,
         peak_bound_bytes=found.peak_bound_bytes,
         cost_before_s=found.cost_before_ns / 1e9,
