@@ -4,8 +4,8 @@
 
 The networks of Checkmate's experiments at a scale that a desktop carries (bench/keras_networks.py).
 A step is loss and gradients.  Costs and scratch of kernels are measured once for each distinct op;
-peaks are from TensorFlow's own log of allocations in a process of its own, seconds the least of
-some calls there, and results are compared bit for bit with the step that runs every op once.
+peaks are from TensorFlow's own log of allocations in a process of its own, seconds the least
+CPU-seconds of some calls there, and results are compared bit for bit with the step that runs every op once.
 
 Three tables: budgets as parts of the step's peak; other ways to choose what is recomputed, each
 beside ours within the peak that the other was measured to have; and the largest batch within the
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,11 +51,15 @@ CUTS = {
 }
 _FACTORS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 _CALLS = 3
+_RIVALS_AT = 0.8  # of the peak, or the least budget met below it
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetCell:
-    """One network at one budget; peaks in bytes, None where no plan met the budget."""
+    """One network at one budget; peaks in bytes.
+
+    Where no plan met the budget, `predicted_peak` is the smallest that one was found for.
+    """
 
     network: str
     budget: float
@@ -115,7 +120,7 @@ def _measured(planned: PlannedFunction) -> tuple[int, float]:
     from lowtide.backends.tensorflow.measure import measure_function, measure_seconds
 
     function = planned.concrete_function
-    return measure_function(function).peak_bytes, measure_seconds(function, calls=_CALLS)
+    return measure_function(function).peak_bytes, measure_seconds(function, calls=_CALLS, cpu=True)
 
 
 def _results(planned: PlannedFunction) -> list[Any]:
@@ -140,9 +145,11 @@ def budget_cells(
     for budget in budgets:
         try:
             planned = _plan(function, budget, limit_s)
-        except LowtideError:
-            nothing = (None, None, None, None, None, None)
-            found.append(BudgetCell(name, budget, int(budget * whole), *nothing))
+        except LowtideError as error:
+            met = re.search(r"was met is .*?\((\d+) bytes", str(error))
+            least = None if met is None else int(met[1])
+            unmet = (None, None, None, None, None)
+            found.append(BudgetCell(name, budget, int(budget * whole), least, *unmet))
             break
         peak, seconds = _measured(planned)
         results = zip(_results(planned), expected, strict=True)
@@ -187,17 +194,21 @@ def _blocks(name: str) -> Callable[[Any], Callable[[Any], Any]]:
 
 
 def rival_cells(
-    name: str, function: Any, base: PlannedFunction, base_seconds: float, limit_s: float
+    name: str,
+    function: Any,
+    base: PlannedFunction,
+    base_seconds: float,
+    budget: int,
+    limit_s: float,
+    solvers: Sequence[str],
 ) -> list[RivalCell]:
-    """The classic strategies and hand-picked blocks, each beside ours at its measured peak."""
+    """Classic strategies within a budget, and blocks by hand; ours beside each at its peak."""
     from lowtide.bench.keras_networks import training_step
-
-    budget = max(_least(function, limit_s), int(0.6 * base.plan.peak_before_bytes))
 
     def strategy(solver: str) -> Callable[[], PlannedFunction]:
         return lambda: _plan(function, budget, limit_s, solver)
 
-    rivals = {solver: strategy(solver) for solver in SOLVERS}
+    rivals = {solver: strategy(solver) for solver in solvers}
     if name in CUTS:
         blocks = training_step(name, forward=_blocks(name))
         rivals["tf.recompute_grad"] = lambda: _plan(blocks, None, limit_s)
@@ -226,17 +237,6 @@ def rival_cells(
             )
         )
     return found
-
-
-def _least(function: Any, limit_s: float) -> int:
-    """The lowest peak that the search meets among parts of the step's own; in bytes."""
-    least = 0
-    for budget in BUDGETS:
-        try:
-            least = _plan(function, budget, limit_s).plan.peak_after_bytes
-        except LowtideError:
-            break
-    return least
 
 
 def batch_cell(name: str, limit_s: float, *, confirm: bool) -> BatchCell:
@@ -307,7 +307,7 @@ def text_of(
         [
             f"{c.network} {c.budget:g}",
             _mib(c.budget_bytes),
-            _mib(c.predicted_peak),
+            _mib(c.predicted_peak) if c.measured_peak else f"not met; {_mib(c.predicted_peak)} is",
             _mib(c.measured_peak),
             _milliseconds(c.predicted_seconds),
             _milliseconds(c.measured_seconds),
@@ -316,7 +316,7 @@ def text_of(
         ]
         for c in budgets
     ]
-    header = ["budget", "MiB", "predicted peak", "measured peak", "predicted ms", "measured ms"]
+    header = ["budget", "MiB", "predicted peak", "measured peak", "predicted ms", "CPU-ms"]
     parts = [markdown([*header, "recomputed", "same bits"], rows)]
     if rivals:
         rows = [
@@ -329,8 +329,8 @@ def text_of(
             ]
             for c in rivals
         ]
-        header = ["at equal measured peak", "its MiB", "our MiB", "plain ms", "its ms", "our ms"]
-        header += ["plain predicted", "its predicted", "our predicted"]
+        header = ["at equal measured peak", "its MiB", "our MiB", "plain CPU-ms", "its", "ours"]
+        header += ["plain predicted ms", "its", "ours"]
         parts.append(markdown(header, rows))
         ratios = [
             c.our_predicted / c.rival_predicted
@@ -368,6 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="tensorflow", description=__doc__)
     parser.add_argument("--only", nargs="*", metavar="NAME", default=list(NETWORKS))
     parser.add_argument("--budgets", nargs="*", type=float, default=list(BUDGETS))
+    parser.add_argument("--solvers", nargs="*", metavar="NAME", default=list(SOLVERS))
     parser.add_argument("--rivals", nargs="*", metavar="NAME", default=list(NETWORKS))
     parser.add_argument("--batches", nargs="*", metavar="NAME", default=list(NETWORKS))
     parser.add_argument("--confirm", nargs="*", metavar="NAME", default=["MobileNet", "U-Net"])
@@ -396,7 +397,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         budgets += cells
         report()
         if name in options.rivals:
-            rivals += rival_cells(name, function, base, measured[1], options.time_limit)
+            met = [c for c in cells if c.measured_peak is not None and c.budget <= _RIVALS_AT]
+            least = min((c.predicted_peak or 0 for c in met), default=0)
+            budget = least or int(_RIVALS_AT * base.plan.peak_before_bytes)
+            rivals += rival_cells(
+                name, function, base, measured[1], budget, options.time_limit, options.solvers
+            )
             report()
     for name in options.batches:
         confirm = name in options.confirm

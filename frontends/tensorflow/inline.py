@@ -9,7 +9,8 @@ A SavedModel's signature is one call of a function, and a `tf.function` that cal
 the other's body behind one op: a planner would see nothing of it. What runs is the same: stateful
 ops of a body ran after what its call waited for, and whoever waited for the call waits for them.
 IdentityN is dissolved: Keras's optimizers pass all gradients through one, which would let no update
-run before the last gradient is there. Bodies of branches and loops stay where they are, and so do functions that XLA compiles.
+run before the last gradient is there. Bodies of branches and loops stay where they are, and so do
+functions that XLA compiles.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lowtide.tensorflow_types import TfFunction, load_tensorflow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["is_nested", "inline"]
+__all__ = ["inline", "is_nested"]
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _DEPTH = 64

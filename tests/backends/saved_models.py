@@ -1,8 +1,5 @@
 """Makes the SavedModels of the tests; run as a script in a process of its own."""
 
-# TensorFlow has no stubs.
-# pyright: reportUntypedFunctionDecorator=false
-
 from __future__ import annotations
 
 import importlib
@@ -27,17 +24,20 @@ class Branches(tf.Module):  # type: ignore[misc]
         self.calls = tf.Variable(0, trainable=False)
         keys = tf.lookup.KeyValueTensorInitializer(["one", "two"], [1.0, 2.0])
         self.table = tf.lookup.StaticHashTable(keys, -1.0)
+        self.branch = tf.function(self._branch)
+        images = [tf.TensorSpec((None, WIDTH)), tf.TensorSpec(())]
+        self.serve = tf.function(self._serve, input_signature=images)
+        texts = [tf.TensorSpec((None,), tf.string)]
+        self.look_up = tf.function(self._look_up, input_signature=texts)
 
     def _values(self, shape: tuple[int, ...], seed: int) -> Any:
         return tf.random.stateless_normal(shape, (seed, 3)) * 0.1
 
-    @tf.function
-    def branch(self, x: Any, grow: Any, shrink: Any) -> Any:
+    def _branch(self, x: Any, grow: Any, shrink: Any) -> Any:
         """One of the branches, a call in the trace."""
         return tf.nn.relu(tf.matmul(x, grow)), shrink
 
-    @tf.function(input_signature=[tf.TensorSpec((None, WIDTH)), tf.TensorSpec(())])
-    def serve(self, x: Any, scale: Any) -> dict[str, Any]:
+    def _serve(self, x: Any, scale: Any) -> dict[str, Any]:
         """All branches grow first, as a trace may have them."""
         self.calls.assign_add(1)
         grown = [self.branch(x, g, s) for g, s in zip(self.grow, self.shrink, strict=True)]
@@ -45,8 +45,7 @@ class Branches(tf.Module):  # type: ignore[misc]
         scaled = tf.concat(shrunk, 1) * scale
         return {"scaled": scaled, "calls": tf.identity(self.calls)}
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
-    def look_up(self, key: Any) -> dict[str, Any]:
+    def _look_up(self, key: Any) -> dict[str, Any]:
         """Another signature."""
         return {"found": self.table.lookup(key) + tf.cast(self.calls, tf.float32)}
 
@@ -57,9 +56,9 @@ class Outside(tf.Module):  # type: ignore[misc]
     def __init__(self, victim: str) -> None:
         super().__init__()
         self.victim = victim
+        self.serve = tf.function(self._serve, input_signature=[tf.TensorSpec((2,))])
 
-    @tf.function(input_signature=[tf.TensorSpec((2,))])
-    def serve(self, x: Any) -> dict[str, Any]:
+    def _serve(self, x: Any) -> dict[str, Any]:
         """Writes when it is called."""
         tf.io.write_file(self.victim, "written")
         return {"y": x + 1.0}

@@ -8,7 +8,7 @@ variable when the only trainable variable that it leads to is that one, and to n
 step gives; such ops, in the trace's order among themselves, run as soon as what they read is there.
 
 Why it is right: the result is an order of the same graph, and the graph says what an update waits
-for: readers of the variable's old bytes come before it by tokens (frontends/tensorflow/importer), so
+for. Readers of the variable's old bytes come before it by tokens (frontends/tensorflow/importer):
 a backward pass that still needs the weights holds their update back. Where all gradients meet first
 (clipping by a global norm) nothing is early, since each leads to all variables.
 """
