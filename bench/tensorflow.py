@@ -4,8 +4,9 @@
 
 The networks of Checkmate's experiments at a scale that a desktop carries (bench/keras_networks.py).
 A step is loss and gradients.  Costs and scratch of kernels are measured once for each distinct op;
-peaks are from TensorFlow's own log of allocations in a process of its own, seconds the least
-CPU-seconds of some calls there, and results are compared bit for bit with the step that runs every op once.
+peaks are from TensorFlow's own log of allocations in a process of its own, times there the least
+CPU-seconds of some calls, and results are compared bit for bit with the step that runs every op
+once.
 
 Three tables: budgets as parts of the step's peak; other ways to choose what is recomputed, each
 beside ours within the peak that the other was measured to have; and the largest batch within the
