@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import lowtide
+from lowtide import optimizer
 from lowtide.cli import app
 from lowtide.errors import InputError, ModelError
 
@@ -45,10 +46,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_signature_is_reordered_and_the_rest_is_kept(models: Path) -> None:
-    done = CliRunner().invoke(
-        app,
-        ["optimize", "--peak-mem", str(models / "branches"), "--dim", "*=16", "--json"],
-    )
+    source, plan = str(models / "branches"), str(models / "plan.json")
+    command = ["optimize", "--peak-mem", source, "--dim", "*=16", "--json", "--plan-out", plan]
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     written = models / "branches.lowtide.savedmodel"
@@ -64,6 +64,12 @@ def test_a_signature_is_reordered_and_the_rest_is_kept(models: Path) -> None:
         "calls": 2,
         "signature": True,
     }
+
+    again = optimizer.apply(
+        models / "plan.json", models / "branches", output=models / "again", verify=False
+    )
+    assert again.report.peak_bytes.after == peak["after"]
+    assert (models / "again" / "saved_model.pb").is_file()
 
 
 def test_open_dimensions_are_named(models: Path) -> None:
