@@ -56,7 +56,7 @@ def test_a_signature_is_reordered_and_the_rest_is_kept(models: Path) -> None:
     peak, measured = report["peak_bytes"], report["measured"]
     assert peak["after"] < 0.6 * peak["before"]
     assert measured["peak_after"] == pytest.approx(peak["after"], rel=0.01)
-    assert measured["peak_after"] < measured["peak_before"]
+    assert measured["peak_after"] <= measured["peak_before"]
     assert report["verification"]["numerics"] in ("identical", "close")
     assert report["verification"]["order"] == "executed"
     assert run("compare", models / "branches", written) == {
