@@ -79,10 +79,16 @@ def _measured(planned: PlannedFunction) -> tuple[int, float]:
 
 
 def _results(planned: PlannedFunction) -> list[Any]:
+    """Loss and gradients; variables (seeds of dropout, statistics) are put back afterwards."""
     tf: Any = importlib.import_module("tensorflow")
-    (images, labels), _ = planned.concrete_function.structured_input_signature  # type: ignore
+    function: Any = planned.concrete_function
+    (images, labels), _ = function.structured_input_signature
     x = tf.random.stateless_normal(images.shape, (1, 2))
-    return [t.numpy() for t in tf.nest.flatten(planned(x, tf.zeros(labels.shape, tf.int32)))]
+    kept = [(variable, variable.numpy()) for variable in function.variables]
+    found = [t.numpy() for t in tf.nest.flatten(planned(x, tf.zeros(labels.shape, tf.int32)))]
+    for variable, value in kept:
+        variable.assign(value)
+    return found
 
 
 def budget_cells(
