@@ -143,10 +143,15 @@ def _blocks(name: str) -> Callable[[Any], Callable[[Any], Any]]:
             for start, end in zip(starts, [*ends, model.output], strict=True)
         ]
 
+        def again(part: Any) -> Any:
+            def block(x: Any) -> Any:
+                return part(x, training=True)
+
+            return tf.recompute_grad(block)
+
         def run(x: Any) -> Any:
             for part in parts[:-1]:
-                again = tf.recompute_grad(lambda t, part=part: part(t, training=True))
-                x = again(x)
+                x = again(part)(x)
             return parts[-1](x, training=True)
 
         return run

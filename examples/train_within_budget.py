@@ -4,6 +4,9 @@ python examples/train_within_budget.py                  # a U-Net that needs mor
 python examples/train_within_budget.py --memory 600MiB --batch 16 --size 128
 """
 
+# Keras has no complete types:
+# pyright: basic, reportArgumentType=false
+
 from __future__ import annotations
 
 import argparse

@@ -13,7 +13,6 @@ from lowtide.errors import InputError
 from lowtide.passes.cost_file import read_costs
 from lowtide.passes.costs import CostModel
 from lowtide.passes.pipeline import DEFAULT, parse, print_pipeline
-from lowtide.sources import is_saved_model
 from lowtide.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -22,7 +21,16 @@ if TYPE_CHECKING:
     from lowtide.devices import Device
     from lowtide.passes.plan import Plan
 
-__all__ = ["FOLDERS", "FORMATS", "LEVELS", "QUANTIZE", "TARGETS", "Settings", "target_for"]
+__all__ = [
+    "FOLDERS",
+    "FORMATS",
+    "LEVELS",
+    "QUANTIZE",
+    "TARGETS",
+    "Settings",
+    "is_saved_model",
+    "target_for",
+]
 
 # Which targets read which format; the first is the default.
 FORMATS = {
@@ -180,6 +188,11 @@ def _check_quantize(target: str, quantize: str, representative: object) -> None:
         )
     if representative is not None and quantize != "int8":
         raise InputError("--representative belongs to --quantize int8: add it, or drop the data")
+
+
+def is_saved_model(source: object) -> bool:
+    """Whether a path is the folder of a TensorFlow SavedModel."""
+    return isinstance(source, str | Path) and Path(source, "saved_model.pb").is_file()
 
 
 def target_for(model: object, target: str | None) -> str:

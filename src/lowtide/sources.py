@@ -19,7 +19,7 @@ from lowtide.ir import Graph
 if TYPE_CHECKING:
     import onnx_ir
 
-__all__ = ["Origin", "is_saved_model", "plugged_frontend", "read_plugged"]
+__all__ = ["Origin", "plugged_frontend", "read_plugged"]
 
 _GROUP = "lowtide.frontends"
 
@@ -39,11 +39,6 @@ class Origin:
     sha256: str
     format: str
     model: onnx_ir.Model | None
-
-
-def is_saved_model(source: object) -> bool:
-    """Whether a path is the folder of a TensorFlow SavedModel."""
-    return isinstance(source, str | Path) and Path(source, "saved_model.pb").is_file()
 
 
 def plugged_frontend(source: object) -> EntryPoint | None:

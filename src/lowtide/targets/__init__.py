@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.errors import InputError
-from lowtide.sources import is_saved_model, plugged_frontend
+from lowtide.settings import is_saved_model
+from lowtide.sources import plugged_frontend
 
 if TYPE_CHECKING:
     import onnx

@@ -12,6 +12,7 @@ import numpy as np
 from lowtide.backends.tensorflow.from_onnx.job import quietly
 from lowtide.errors import VerificationError
 from lowtide.ir import print_graph
+from lowtide.targets.saved_model_signature import choose, inlined, load, write
 from lowtide.tensorflow_types import load_tensorflow
 
 if TYPE_CHECKING:
@@ -48,14 +49,13 @@ def trace(request: dict[str, Any]) -> dict[str, object]:
         InputError: dimensions are open.
         ModelError: the model cannot be loaded or planned.
     """
-    from lowtide.backends.tensorflow import saved_model
     from lowtide.backends.tensorflow.profile import default_cache, profile_ops
     from lowtide.frontends.tensorflow import import_function
 
     with quietly():
-        loaded = saved_model.load(Path(request["model"]))
-        name = saved_model.choose(loaded)
-        graph = import_function(saved_model.inlined(loaded, name, request["dims"]))
+        loaded = load(Path(request["model"]))
+        name = choose(loaded)
+        graph = import_function(inlined(loaded, name, request["dims"]))
         profile_ops(graph, cache=default_cache())
     notes = [f"the signature `{name}` is planned"]
     if len(loaded.signatures) > 1:
@@ -71,44 +71,39 @@ def emit(request: Emission) -> dict[str, object]:
     """
     import shutil
 
-    from lowtide.backends.tensorflow import saved_model
-
     source, staged, sequence = Path(request["model"]), Path(request["staged"]), request["sequence"]
     with quietly():
         if sequence is None:
             shutil.copytree(source, staged)
         else:
-            loaded = saved_model.load(source)
-            saved_model.write(loaded, saved_model.choose(loaded), sequence, staged)
+            loaded = load(source)
+            write(loaded, choose(loaded), sequence, staged)
         return _tried(request) if request["stock"] else {}
 
 
 def _tried(request: Emission) -> dict[str, object]:
-    from lowtide.backends.tensorflow import saved_model
-
     source, staged, sequence = Path(request["model"]), Path(request["staged"]), request["sequence"]
-    loaded = saved_model.load(source)
-    name = saved_model.choose(loaded)
-    feeds, expected = _run_made_up(source, name, request)
+    loaded = load(source)
+    name = choose(loaded)
+    feeds, expected = _run_made_up(source, loaded.signatures[name], name, request)
     verification, notes = _compared(source, staged, name, feeds, expected, request["dims"])
     values = staged.with_name("feeds.npz")
     np.savez(values, **feeds)
-    after = stock = _measured(staged, name, values, sequence)
+    *after, in_order = _measured(staged, name, values, sequence)
+    stock = after
     if sequence is not None:
-        stock = _measured(source, name, values, None)
+        *stock, _ = _measured(source, name, values, None)
     measured: dict[str, object] = {"runtime": "TensorFlow"}
     for which, (peak, seconds) in {"before": stock, "stock": stock, "after": after}.items():
         measured[f"peak_{which}"], measured[f"latency_{which}"] = peak, seconds
-    verification["order"] = "not_checked" if sequence is None else "executed"
+    verification["order"] = "executed" if in_order else "not_checked"
     return {"verification": verification, "notes": notes, "measured": measured}
 
 
 def _run_made_up(source: Path, name: str, request: Emission) -> tuple[Arrays, Arrays]:
     """Inputs that the original takes, and what it answers."""
-    from lowtide.backends.tensorflow import saved_model
-
     problem = ""
-    loaded = saved_model.load(source)  # its variables live as long as it does
+    loaded = load(source)  # its variables live as long as it does
     function = loaded.signatures[name]
     for below in (2, 1):  # indices may have to be small
         feeds = _made_up(function, request["dims"], request["seed"], below)
@@ -150,16 +145,13 @@ def _called(function: Any, feeds: Arrays) -> Arrays:
 
 def _run(folder: Path, name: str, feeds: Arrays) -> Arrays:
     """One call of a freshly loaded model: what it keeps in variables is as it was saved."""
-    from lowtide.backends.tensorflow import saved_model
-
-    loaded = saved_model.load(folder)  # its variables live as long as it does
+    loaded = load(folder)  # its variables live as long as it does
     return _called(loaded.signatures[name], feeds)
 
 
 def _compared(
     source: Path, staged: Path, name: str, feeds: Arrays, expected: Arrays, dims: Mapping[str, int]
 ) -> tuple[dict[str, object], list[str]]:
-    from lowtide.backends.tensorflow import saved_model
     from lowtide.backends.tensorflow.call import grappler_off
 
     actual = _run(staged, name, feeds)
@@ -173,9 +165,9 @@ def _compared(
     if _identical(expected, actual):
         return {"numerics": "identical", "max_abs_error": 0.0, "max_rel_error": 0.0}, []
     worst = [_distance(output, expected[output], actual[output]) for output in expected]
-    loaded = saved_model.load(source)
+    loaded = load(source)
     with grappler_off():
-        written = _called(saved_model.inlined(loaded, name, dims), feeds)
+        written = _called(inlined(loaded, name, dims), feeds)
     notes: list[str] = []
     if _identical(written, actual):
         notes.append("bit for bit what the model computes as written; TensorFlow rewrites it")
@@ -225,25 +217,28 @@ def _distance(name: str, one: Any, other: Any) -> tuple[float, float]:
 
 def _measured(
     folder: Path, name: str, values: Path, sequence: list[str] | None
-) -> tuple[int, float]:
+) -> tuple[int, float, bool]:
     """Peak and seconds of a call of a SavedModel, loaded and run as anybody does.
+
+    Last is whether the order was seen.
 
     Raises:
         VerificationError: its ops do not run in the order of `sequence`.
     """
-    from lowtide.backends.tensorflow import saved_model
     from lowtide.backends.tensorflow.measure import measure_saved_model
 
     found = measure_saved_model(folder, name, values)
+    in_order = False
     if sequence is not None:
         place = {op: index for index, op in enumerate(sequence)}
         ran = [e.op for e in found.events if e.nbytes > 0 and e.op in place]
+        in_order = bool(ran)
         for one, other in itertools.pairwise(ran):
             if place[other] < place[one]:
                 raise VerificationError(
                     f"TensorFlow runs `{other}` after `{one}`, which is not the planned order"
                 )
-    loaded = saved_model.load(folder)
+    loaded = load(folder)
     function = loaded.signatures[name]
     with np.load(values) as archive:
         feeds = {key: archive[key] for key in archive.files}
@@ -252,4 +247,4 @@ def _measured(
         started = time.perf_counter()
         _called(function, feeds)
         seconds.append(time.perf_counter() - started)
-    return found.peak_bytes, min(seconds[1:])
+    return found.peak_bytes, min(seconds[1:]), in_order

@@ -39,7 +39,9 @@ def early_updates(graph: Graph, trainable: Collection[str]) -> tuple[Op, ...]:
     handed_out = set(graph.outputs)
     leads: dict[Op, str] = {}  # to the update of this variable; "" to none, "*" to several
     for op in reversed(graph.ops):
-        found = {t.name for t in op.operands if t.name in trainable} if op.traits.pinned else set()
+        found: set[str] = set()
+        if op.traits.pinned:
+            found.update(t.name for t in op.operands if t.name in trainable)
         waiting: set[str] = set()
         for tensor in op.outputs:
             if tensor.name.startswith("^"):  # who waits for the op uses nothing of it

@@ -173,7 +173,7 @@ def _bound(
     given = function.graph.inputs[: len(function.graph.inputs) - len(function.captured_inputs)]
     names = [tensor.op.name for tensor in given]
     if isinstance(example_inputs, dict):
-        examples = cast("dict[str, object]", example_inputs)
+        examples: dict[str, object] = dict(example_inputs)
     else:
         flat = tensorflow.nest.flatten(example_inputs)
         if len(flat) != len(names):
