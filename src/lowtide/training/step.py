@@ -197,9 +197,16 @@ _DISTRIBUTED = (
 
 
 def refuse_distribution(function: TfFunction) -> None:
-    """Raise `InputError` if a function was traced for several replicas."""
+    """Raise `InputError` if a function was traced for several replicas, or has lost variables."""
     concrete: Any = function
-    for variable in concrete.variables:
+    try:
+        variables = concrete.variables
+    except AssertionError:  # how TensorFlow says it
+        raise InputError(
+            "variables of the function are gone: keep the object that holds them (the model, or "
+            "what tf.saved_model.load returned) as long as the function"
+        ) from None
+    for variable in variables:
         if getattr(variable, "_distribute_strategy", None) is not None:
             raise InputError(f"variable `{variable.name}`: {_DISTRIBUTED}")
     if load_tensorflow().distribute.has_strategy():
