@@ -107,8 +107,27 @@ NETWORKS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
 }
 
 
-def training_step(name: str, *, batch: int | None = None, size: int | None = None) -> Any:
+def _plain(model: Any) -> Callable[[Any], Any]:
+    def run(x: Any) -> Any:
+        return model(x, training=True)
+
+    return run
+
+
+def training_step(
+    name: str,
+    *,
+    batch: int | None = None,
+    size: int | None = None,
+    forward: Callable[[Any], Callable[[Any], Any]] | None = None,
+) -> Any:
     """The traced step of a network: its loss and the gradients of its weights.
+
+    Args:
+        name: of the network.
+        batch: else the usual one.
+        size: of the images' sides; else the usual one.
+        forward: from the model to what computes its results of images; the model itself if None.
 
     Raises:
         KeyError: there is no such network.
@@ -118,13 +137,16 @@ def training_step(name: str, *, batch: int | None = None, size: int | None = Non
     build, usual_batch, usual_size = NETWORKS[name]
     keras.utils.set_random_seed(0)
     model = build(batch or usual_batch, size or usual_size)
+    run = _plain(model) if forward is None else forward(model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
-            value = loss(y, model(x, training=True))
+            value = loss(y, run(x))
         return value, tape.gradient(value, model.trainable_variables)
 
     images = tf.TensorSpec(model.input_shape, tf.float32)
     labels = tf.TensorSpec(tuple(model.output_shape[:-1]), tf.int32)
-    return tf.function(step).get_concrete_function(images, labels)
+    traced = tf.function(step).get_concrete_function(images, labels)
+    traced.model = model  # a trace does not keep the variables that it refers to
+    return traced

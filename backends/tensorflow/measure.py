@@ -21,16 +21,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from lowtide import child
 from lowtide.backends.tensorflow.call import rewriting_off
 from lowtide.backends.tensorflow.portable import export_function, import_call
+from lowtide.tensorflow_types import load_tensorflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from lowtide.tensorflow_types import TfFunction
 
-__all__ = ["Allocation", "Measurement", "measure_function", "measure_seconds", "parse_log"]
+__all__ = [
+    "Allocation",
+    "Measurement",
+    "measure_function",
+    "measure_saved_model",
+    "measure_seconds",
+    "parse_log",
+]
 
 _START, _STOP = "@@lowtide start", "@@lowtide stop"
 _ALLOCATION = re.compile(
@@ -90,6 +100,28 @@ def measure_function(
         reply = child.run(
             "lowtide.backends.tensorflow.measure:log_child", request, timeout_s=_TIMEOUT_S
         )
+    return _measurement(reply)
+
+
+def measure_saved_model(folder: Path, signature: str, values: Path) -> Measurement:
+    """Load a SavedModel in a child process, call a signature, and count what it allocates.
+
+    Args:
+        folder: the SavedModel.
+        signature: its name.
+        values: an .npz of the arguments by name; they are cast to what the signature takes.
+
+    Raises:
+        ChildError: it failed there.
+    """
+    request = {"folder": str(folder), "signature": signature, "values": str(values)}
+    reply = child.run(
+        "lowtide.backends.tensorflow.measure:log_saved_child", request, timeout_s=_TIMEOUT_S
+    )
+    return _measurement(reply)
+
+
+def _measurement(reply: dict[str, object]) -> Measurement:
     events = [Allocation(str(op), int(n)) for op, n in cast("list[tuple[str, int]]", reply["log"])]
     return Measurement(
         int(cast("int", reply["peak"])),
@@ -100,16 +132,27 @@ def measure_function(
 
 
 def measure_seconds(
-    function: TfFunction, arguments: Sequence[object] | None = None, *, calls: int = 5
+    function: TfFunction,
+    arguments: Sequence[object] | None = None,
+    *,
+    calls: int = 5,
+    cpu: bool = False,
 ) -> float:
-    """The least wall time of one call among `calls`, in a child process, without the log."""
+    """The least time of one call among `calls`, in a child process, without the log.
+
+    Args:
+        function: as in `measure_function`.
+        arguments: as in `measure_function`.
+        calls: how many; one more goes before.
+        cpu: CPU-seconds of all threads, on which a busy machine tells less; else wall time.
+    """
     with tempfile.TemporaryDirectory(prefix="lowtide-tf-") as folder:
         request = export_function(function, Path(folder), arguments)
         request["calls"] = calls
         reply = child.run(
             "lowtide.backends.tensorflow.measure:time_child", request, timeout_s=_TIMEOUT_S
         )
-    return float(cast("float", reply["seconds"]))
+    return float(cast("float", reply["cpu_seconds" if cpu else "seconds"]))
 
 
 def parse_log(lines: Iterable[str]) -> Measurement:
@@ -143,8 +186,8 @@ def _config(as_is: bool) -> bytes:
     return cast("bytes", rewriting_off().SerializeToString(deterministic=True)) if as_is else b""
 
 
-def log_child(request: dict[str, object]) -> dict[str, object]:
-    """The child's side of `measure_function`."""
+def _logged(make: Callable[[], Callable[[], object]]) -> dict[str, object]:
+    """Make a call and run it twice; what the second one allocates."""
     os.environ.update(TF_CPP_VMODULE="log_memory=2", TF_CPP_MIN_LOG_LEVEL="0")
     os.environ.update(TF_CPP_MAX_VLOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
     with tempfile.TemporaryFile() as log:
@@ -152,7 +195,7 @@ def log_child(request: dict[str, object]) -> dict[str, object]:
         before = os.dup(2)
         os.dup2(log.fileno(), 2)
         try:
-            call = import_call(request, _config(bool(request["as_is"])))
+            call = make()
             call()
             os.write(2, f"\n{_START}\n".encode())
             results = call()
@@ -171,14 +214,40 @@ def log_child(request: dict[str, object]) -> dict[str, object]:
     }
 
 
+def log_child(request: dict[str, object]) -> dict[str, object]:
+    """The child's side of `measure_function`."""
+    return _logged(lambda: import_call(request, _config(bool(request["as_is"]))))
+
+
+def log_saved_child(request: dict[str, object]) -> dict[str, object]:
+    """The child's side of `measure_saved_model`."""
+
+    def make() -> Callable[[], object]:
+        tensorflow = load_tensorflow()
+        loaded = tensorflow.saved_model.load(str(request["folder"]))
+        function = loaded.signatures[str(request["signature"])]
+        arguments: dict[str, object] = {}
+        with np.load(str(request["values"])) as archive:
+            for name, spec in function.structured_input_signature[1].items():
+                value = tensorflow.constant(archive[name])
+                arguments[name] = (
+                    value if spec.dtype == value.dtype else tensorflow.cast(value, spec.dtype)
+                )
+        return lambda: (loaded, function(**arguments))
+
+    return _logged(make)
+
+
 def time_child(request: dict[str, object]) -> dict[str, object]:
     """The child's side of `measure_seconds`."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     call = import_call(request, _config(True))
     call()
     seconds: list[float] = []
+    cpu: list[float] = []
     for _ in range(int(str(request["calls"]))):
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         call()
         seconds.append(time.perf_counter() - start)
-    return {"seconds": min(seconds)}
+        cpu.append(time.process_time() - used)
+    return {"seconds": min(seconds), "cpu_seconds": min(cpu)}

@@ -46,8 +46,13 @@ _LISTED = 4
 _SOURCES = frozenset({"Const", "Placeholder"})
 
 
-def import_function(function: TfFunction) -> Graph:
-    """The graph of a traced function, in the order of `execution_order`.
+def import_function(function: TfFunction, sequence: Sequence[TfOperation] | None = None) -> Graph:
+    """The graph of a traced function.
+
+    Args:
+        function: a `ConcreteFunction`.
+        sequence: all operations but constants and placeholders in an order that data, control
+            dependencies and the tokens of the graph allow; else that of `execution_order`.
 
     Every op's `source` is its `tf.Operation`. Workspace is not modelled here: it is the profile's.
 
@@ -55,6 +60,8 @@ def import_function(function: TfFunction) -> Graph:
         ModelError: a shape is unknown, or the graph cannot be ordered.
     """
     order = execution_order(function)
+    if sequence is not None:
+        order = (*(op for op in order if op.type in _SOURCES), *sequence)
     _require_known(order)
     return _Importer(function).run(order)
 

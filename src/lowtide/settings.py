@@ -21,12 +21,22 @@ if TYPE_CHECKING:
     from lowtide.devices import Device
     from lowtide.passes.plan import Plan
 
-__all__ = ["FOLDERS", "FORMATS", "LEVELS", "QUANTIZE", "TARGETS", "Settings", "target_for"]
+__all__ = [
+    "FOLDERS",
+    "FORMATS",
+    "LEVELS",
+    "QUANTIZE",
+    "TARGETS",
+    "Settings",
+    "is_saved_model",
+    "target_for",
+]
 
 # Which targets read which format; the first is the default.
 FORMATS = {
     "onnx": ("onnxruntime", "onnx", "tensorflow", "tflite", "c", "tvm"),
     "tflite": ("tflite", "c"),
+    "savedmodel": ("tensorflow",),  # a folder
 }
 TARGETS = tuple(dict.fromkeys(target for targets in FORMATS.values() for target in targets))
 FOLDERS = ("c", "tensorflow")  # targets that are written as folders
@@ -178,6 +188,11 @@ def _check_quantize(target: str, quantize: str, representative: object) -> None:
         raise InputError("--representative belongs to --quantize int8: add it, or drop the data")
 
 
+def is_saved_model(source: object) -> bool:
+    """Whether a path is the folder of a TensorFlow SavedModel."""
+    return isinstance(source, str | Path) and Path(source, "saved_model.pb").is_file()
+
+
 def target_for(model: object, target: str | None) -> str:
     """The target that was asked for, or the first that reads the model's format.
 
@@ -185,14 +200,17 @@ def target_for(model: object, target: str | None) -> str:
         InputError: an unknown target, or one that does not read this format.
     """
     suffix = Path(model).suffix.lstrip(".").lower() if isinstance(model, str | Path) else "onnx"
+    if is_saved_model(model):
+        suffix = "savedmodel"
     targets = FORMATS.get(suffix, FORMATS["onnx"])
     if target is None:
         return targets[0]
     if target not in TARGETS:
         raise InputError(f"the target `{target}` is not one of {', '.join(TARGETS)}")
     if target not in targets:
+        kind = "SavedModel" if suffix == "savedmodel" else f".{suffix}"
         raise InputError(
-            f"the target {target} does not read .{suffix} models, for which there is "
+            f"the target {target} does not read {kind} models, for which there is "
             f"{' and '.join(targets)}"
         )
     return target

@@ -31,7 +31,7 @@ class Origin:
     Attributes:
         path: the file; None for a model from memory.
         sha256: of the file's bytes, or of the serialized model.
-        format: `onnx`, or the suffix that a third party's frontend reads.
+        format: `onnx`, `tflite`, `savedmodel`, or the suffix that a third party's frontend reads.
         model: the ONNX model; None for other formats.
     """
 

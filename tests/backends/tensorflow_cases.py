@@ -102,6 +102,28 @@ def custom_gradient(x: Any) -> Any:
     return descend(lambda: tf.reduce_mean(chain(x, clipped) ** 2))
 
 
+def counted(x: Any) -> Any:
+    COUNT.assign_add(1)
+    return x * tf.cast(COUNT, tf.float32)
+
+
+BLOCK = tf.function(lambda x, weight: tf.nn.tanh(tf.matmul(x, weight)) * 1.1)
+COUNTED = tf.function(counted)
+
+
+def nested(x: Any) -> Any:
+    """Functions that call functions, with effects inside."""
+
+    def loss() -> Any:
+        h = x
+        for weight in WEIGHTS:
+            h = BLOCK(h, weight)
+        h = COUNTED(h) + tf.cast(COUNT, tf.float32)
+        return tf.reduce_mean(chain(COUNTED(h)) ** 2)
+
+    return descend(loss)
+
+
 def accumulate(x: Any) -> Any:
     losses = []
     for part in tf.split(x, 2):
@@ -129,7 +151,7 @@ def reads_around(x: Any) -> Any:
     return loss, tape.gradient(loss, WEIGHTS[0]), h @ before, before
 
 
-STEPS = (several_outputs, stateful_dropout, branch, loop, custom_gradient)
+STEPS = (several_outputs, stateful_dropout, branch, loop, custom_gradient, nested)
 SEMANTICS = {f.__name__: f for f in (*STEPS, accumulate, reads_around)}
 
 
@@ -305,6 +327,44 @@ def planning() -> dict[str, Any]:
         "same_plan": first.plan == again.plan,
         "restored": before == context.context().function_call_options.as_attrs(),
         "round_trip": lowtide.tensorflow.TrainingPlan.from_dict(first.plan.to_dict()) == first.plan,
+    }
+
+
+def updates() -> dict[str, Any]:
+    """A step whose gradients, not its activations, are what it needs memory for."""
+    wide = [tf.Variable(tf.random.stateless_normal((128, 128), (i, 1)) * 0.1) for i in range(8)]
+    speeds = [tf.Variable(tf.zeros_like(w), trainable=False) for w in wide]
+
+    def step(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            h = x
+            for weight in wide:
+                h = tf.nn.tanh(tf.matmul(h, weight))
+            loss = tf.reduce_mean(h * h)
+        gradients = tf.identity_n(tape.gradient(loss, wide))
+        for weight, speed, gradient in zip(wide, speeds, gradients, strict=True):
+            speed.assign(0.9 * speed + gradient)
+            weight.assign_sub(0.1 * speed)
+        return loss
+
+    initial = [v.numpy() for v in (*wide, *speeds)]
+    x = tf.random.stateless_normal((4, 128), (1, 2))
+    traced = tf.function(step).get_concrete_function(tf.TensorSpec((4, 128)))
+    options: dict[str, Any] = {"profile": False, "cache": False, "time_limit_s": 0.7}
+    found: list[list[Any]] = []
+    planned: Any = None
+    for budget in (None, 0.6):
+        planned = lowtide.tensorflow.rematerialize(traced, budget=budget, **options)
+        for variable, value in zip((*wide, *speeds), initial, strict=True):
+            variable.assign(value)
+        losses = [planned(x).numpy() for _ in range(3)]
+        found.append([*losses, *(v.numpy() for v in (*wide, *speeds))])
+    return {
+        "same": same(*found),
+        "recomputed": planned.plan.recomputed,
+        "before": planned.plan.peak_before_bytes,
+        "predicted": planned.plan.peak_after_bytes,
+        "measured": lowtide.tensorflow.measure_peak(planned),
     }
 
 

@@ -34,7 +34,7 @@ def run(folder: Path, *names: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run(tmp_path_factory.mktemp("small"), "semantics", "refusals", "planning")
+    return run(tmp_path_factory.mktemp("small"), "semantics", "refusals", "planning", "updates")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,7 @@ STEPS = (
     "branch",
     "loop",
     "custom_gradient",
+    "nested",
     "accumulate",
     "reads_around",
 )
@@ -69,6 +70,14 @@ def test_outputs_keep_their_structure(small: dict[str, Any]) -> None:
 def test_replaced_bytes_of_variables_are_counted(small: dict[str, Any], name: str) -> None:
     found = small["semantics"][name]
     assert found["measured"] == pytest.approx(found["peak"], rel=0.01)
+
+
+def test_updates_run_as_soon_as_their_gradients_are_there(small: dict[str, Any]) -> None:
+    found = small["updates"]
+    assert found["same"]
+    assert found["recomputed"] == 0
+    assert found["predicted"] <= 0.6 * found["before"]
+    assert found["measured"] == pytest.approx(found["predicted"], rel=0.01)
 
 
 def test_a_measured_plan_of_a_loop_meets_the_budget(small: dict[str, Any]) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["analyze", "apply", "budget_error", "optimize", "parse_dims"]
 
 Model = Annotated[
-    Path, typer.Argument(help="The model: an .onnx or .tflite file.", metavar="MODEL")
+    Path,
+    typer.Argument(help="An .onnx or .tflite file, or a SavedModel's folder.", metavar="MODEL"),
 ]
 Target = Annotated[
     str | None,
@@ -229,7 +230,9 @@ _ENDINGS = {"c": ".c", "tensorflow": ".savedmodel", "tflite": ".tflite", "tvm": 
 def _output(path: Path, output: Path | None, target: str | None = None) -> Path:
     if output is not None:
         return output
-    suffix = path.suffix if path.suffix.lower() == ".tflite" else ".onnx"
+    if path.is_dir():  # a SavedModel
+        path, target = path.resolve(), target or "tensorflow"
+    suffix = path.suffix if path.suffix.lower() in (".tflite", ".savedmodel") else ".onnx"
     ending = _ENDINGS.get(target or "", suffix)
     return path.with_name(f"{path.name.removesuffix(suffix)}.lowtide{ending}")
 

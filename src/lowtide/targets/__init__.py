@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.errors import InputError
+from lowtide.settings import is_saved_model
 from lowtide.sources import plugged_frontend
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ def prepare(model: Source, settings: Settings, progress: Progress | None = None)
         from lowtide.targets import tflite
 
         return tflite.prepare(Path(model), settings, progress)
+    if isinstance(model, str | Path) and is_saved_model(model):
+        from lowtide.targets import saved_model
+
+        return saved_model.prepare(Path(model), settings, progress)
     if settings.target == "tflite":
         from lowtide.targets import converted
 

@@ -68,7 +68,14 @@ class PreparedTensorflow(Prepared):
         certificate = planned.plan.certificate
         if certificate is None or certificate.method != self.own_order:
             order = [op.name for op in planned.order]
-        return StagedTensorflow(self.model, order, self.settings.seed, destination, folder)
+        return StagedTensorflow(
+            "lowtide.targets.tensorflow_job:emit",
+            lambda: {"model": str(save_source(self.model, folder))},
+            order,
+            self.settings.seed,
+            destination,
+            folder,
+        )
 
 
 def prepare(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lowtide import child
-from lowtide.backends.tensorflow.from_onnx.convert import save_source
 from lowtide.backends.tensorflow.from_onnx.destination import install, refuse_foreign, staging
 from lowtide.child import ChildError
 from lowtide.emission import Outcome, Staged
@@ -16,9 +15,7 @@ from lowtide.errors import VerificationError
 from lowtide.targets.tensorflow_job import CHILD_BYTES, TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import onnx_ir
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["StagedTensorflow"]
 
@@ -29,7 +26,8 @@ class StagedTensorflow(Staged):
     """A SavedModel that is about to be written.
 
     Args:
-        model: the ONNX model.
+        job: the function that writes it, in a child process, as `module:name`.
+        source: what that is told of the model; called when it is needed.
         sequence: the names of the function's ops in order; None for TensorFlow's own.
         seed: of the random inputs.
         destination: the folder to write.
@@ -38,20 +36,21 @@ class StagedTensorflow(Staged):
 
     def __init__(
         self,
-        model: onnx_ir.Model,
+        job: str,
+        source: Callable[[], Mapping[str, object]],
         sequence: Sequence[str] | None,
         seed: int,
         destination: Path,
         folder: Path,
     ) -> None:
-        self._model, self._seed = model, seed
+        self._job, self._source, self._seed = job, source, seed
         self._sequence = None if sequence is None else list(sequence)
         self._destination, self._folder = destination, folder
         self._tried = folder / "tried"
         refuse_foreign(destination, folder=True)
 
     def verify(self) -> Outcome:
-        """Run the result beside ONNX Runtime, and measure it beside TensorFlow's own order."""
+        """Run the result beside the original, and measure it beside TensorFlow's own order."""
         started = time.perf_counter()
         reply = self._emitted(self._tried, self._folder / "stock")
         measured = cast("dict[str, object]", reply["measured"])
@@ -79,9 +78,9 @@ class StagedTensorflow(Staged):
     def _emitted(self, staged: Path, stock: Path | None) -> dict[str, object]:
         try:
             return child.run(
-                "lowtide.targets.tensorflow_job:emit",
+                self._job,
                 {
-                    "model": str(save_source(self._model, self._folder)),
+                    **self._source(),
                     "staged": str(staged),
                     "sequence": self._sequence,
                     "stock": "" if stock is None else str(stock),

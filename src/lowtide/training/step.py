@@ -11,10 +11,12 @@ from lowtide.backends.tensorflow.profile import profile_ops
 from lowtide.backends.tensorflow.reemit import reemit
 from lowtide.errors import BudgetNotMetError, InputError, PlanError
 from lowtide.frontends.tensorflow import import_function
+from lowtide.frontends.tensorflow.inline import inline, is_nested
 from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.costs import CostModel
-from lowtide.tensorflow_types import TfFunction, load_tensorflow
+from lowtide.tensorflow_types import TfFunction, TfOperation, load_tensorflow
 from lowtide.training.cache import cache_folder, plan_key, read_plan, write_plan
+from lowtide.training.early import early_updates
 from lowtide.training.plan import TrainingPlan
 from lowtide.training.planner import ACCOUNTING, find_sequence, late_bytes
 from lowtide.units import format_bytes, parse_bytes
@@ -87,10 +89,15 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
             met.
     """
     refuse_distribution(function)
+    if is_nested(function):
+        function = inline(function)
     graph = import_function(function)
     if settings.profile:
         profile_ops(graph, cache=cache_folder() / "tensorflow-ops.json" if settings.cache else None)
-    plan = _plan(graph, function, settings)
+    before = simulate(graph, ACCOUNTING).peak_bytes
+    if settings.budget is not None:
+        graph = _earlier(graph, before, function)
+    plan = _plan(graph, before, function, settings)
     emitted = reemit(function, plan.sequence)
     if not settings.measure:
         return PlannedFunction(emitted, plan)
@@ -103,7 +110,7 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
         aim = min(aim, plan.peak_after_bytes) - (measured - budget)
         if aim <= 0:
             break
-        plan = _plan(graph, function, replace(settings, budget=aim))
+        plan = _plan(graph, before, function, replace(settings, budget=aim))
         emitted = reemit(function, plan.sequence)
     raise BudgetNotMetError(
         f"the step's budget is {format_bytes(budget)} ({budget} bytes), and what was planned "
@@ -120,9 +127,8 @@ def trace(fn: object, example_inputs: Sequence[object] | Mapping[str, object] | 
     """
     tensorflow = load_tensorflow()
     if hasattr(fn, "captured_inputs") and hasattr(fn, "graph"):
-        if example_inputs is not None:
-            raise InputError("a ConcreteFunction has its signature: leave example_inputs out")
-        return cast("TfFunction", fn)
+        found = cast("TfFunction", fn)
+        return found if example_inputs is None else _bound(found, example_inputs)
     if not callable(fn):
         raise InputError(f"a tf.function is expected, not {type(fn).__name__}")
     traced: Any = fn if hasattr(fn, "get_concrete_function") else tensorflow.function(fn)
@@ -159,6 +165,31 @@ def trace(fn: object, example_inputs: Sequence[object] | Mapping[str, object] | 
     return cast("TfFunction", found)
 
 
+def _bound(
+    function: TfFunction, example_inputs: Sequence[object] | Mapping[str, object]
+) -> TfFunction:
+    """A traced function, such as a loaded model's signature, for inputs of these very shapes."""
+    tensorflow = load_tensorflow()
+    given = function.graph.inputs[: len(function.graph.inputs) - len(function.captured_inputs)]
+    names = [tensor.op.name for tensor in given]
+    if isinstance(example_inputs, dict):
+        examples: dict[str, object] = dict(example_inputs)
+    else:
+        flat = tensorflow.nest.flatten(example_inputs)
+        if len(flat) != len(names):
+            raise InputError(f"{len(flat)} example inputs are given, {len(names)} are expected")
+        examples = dict(zip(names, flat, strict=True))
+    if sorted(examples) != sorted(names):
+        raise InputError(f"the inputs are {sorted(names)}, not {sorted(examples)}")
+
+    def shape(value: Any) -> list[int | None]:
+        if not isinstance(value, tensorflow.TypeSpec):
+            value = tensorflow.convert_to_tensor(value)
+        return list(value.shape.as_list())
+
+    return inline(function, {name: shape(value) for name, value in examples.items()})
+
+
 _DISTRIBUTED = (
     "distribution strategies are not supported: a plan is made for one device; train without "
     "tf.distribute, or plan the function that one replica runs"
@@ -166,17 +197,39 @@ _DISTRIBUTED = (
 
 
 def refuse_distribution(function: TfFunction) -> None:
-    """Raise `InputError` if a function was traced for several replicas."""
+    """Raise `InputError` if a function was traced for several replicas, or has lost variables."""
     concrete: Any = function
-    for variable in concrete.variables:
+    try:
+        variables = concrete.variables
+    except AssertionError:  # how TensorFlow says it
+        raise InputError(
+            "variables of the function are gone: keep the object that holds them (the model, or "
+            "what tf.saved_model.load returned) as long as the function"
+        ) from None
+    for variable in variables:
         if getattr(variable, "_distribute_strategy", None) is not None:
             raise InputError(f"variable `{variable.name}`: {_DISTRIBUTED}")
     if load_tensorflow().distribute.has_strategy():
         raise InputError(_DISTRIBUTED)
 
 
-def _plan(graph: Graph, function: TfFunction, settings: Settings) -> TrainingPlan:
-    before = simulate(graph, ACCOUNTING).peak_bytes
+def _earlier(graph: Graph, before: int, function: TfFunction) -> Graph:
+    """The graph with updates as soon as their gradients are there, if its peak is lower."""
+    concrete: Any = function
+    handles = {id(variable.handle) for variable in concrete.trainable_variables}
+    trainable = {inner.name for outer, inner in concrete.graph.captures if id(outer) in handles}
+    order = early_updates(graph, trainable)
+    if simulate(graph, ACCOUNTING, order).peak_bytes >= before:
+        return graph
+    early = import_function(function, [cast("TfOperation", op.source) for op in order])
+    for op in early.ops:
+        known = graph.op(op.name)
+        op.cost, op.workspace_bytes = known.cost, known.workspace_bytes
+        op.workspace_known = known.workspace_known
+    return early
+
+
+def _plan(graph: Graph, before: int, function: TfFunction, settings: Settings) -> TrainingPlan:
     budget = _budget(settings.budget, before)
     costs = CostModel().by_op(graph)
     key = plan_key(
@@ -205,7 +258,7 @@ def _plan(graph: Graph, function: TfFunction, settings: Settings) -> TrainingPla
     plan = TrainingPlan(
         sequence=tuple(op.name for op in found.sequence),
         budget_bytes=budget,
-        peak_before_bytes=found.peak_before_bytes,
+        peak_before_bytes=before,
         peak_after_bytes=found.peak_after_bytes,
         peak_bound_bytes=found.peak_bound_bytes,
         cost_before_s=found.cost_before_ns / 1e9,

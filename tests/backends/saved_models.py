@@ -1,0 +1,120 @@
+"""Makes the SavedModels of the tests; run as a script in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+tf: Any = importlib.import_module("tensorflow")
+ROWS, WIDTH = 16, 64
+
+
+class Branches(tf.Module):  # type: ignore[misc]
+    """Branches that grow before they shrink, a table, a counter, and functions in functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grow = [tf.Variable(self._values((WIDTH, 8 * WIDTH), i)) for i in range(3)]
+        self.shrink = [tf.Variable(self._values((8 * WIDTH, 4), 7 + i)) for i in range(3)]
+        self.calls = tf.Variable(0, trainable=False)
+        keys = tf.lookup.KeyValueTensorInitializer(["one", "two"], [1.0, 2.0])
+        self.table = tf.lookup.StaticHashTable(keys, -1.0)
+        self.branch = tf.function(self._branch)
+        images = [tf.TensorSpec((None, WIDTH)), tf.TensorSpec(())]
+        self.serve = tf.function(self._serve, input_signature=images)
+        texts = [tf.TensorSpec((None,), tf.string)]
+        self.look_up = tf.function(self._look_up, input_signature=texts)
+
+    def _values(self, shape: tuple[int, ...], seed: int) -> Any:
+        return tf.random.stateless_normal(shape, (seed, 3)) * 0.1
+
+    def _branch(self, x: Any, grow: Any, shrink: Any) -> Any:
+        """One of the branches, a call in the trace."""
+        return tf.nn.relu(tf.matmul(x, grow)), shrink
+
+    def _serve(self, x: Any, scale: Any) -> dict[str, Any]:
+        """All branches grow first, as a trace may have them."""
+        self.calls.assign_add(1)
+        grown = [self.branch(x, g, s) for g, s in zip(self.grow, self.shrink, strict=True)]
+        shrunk = [tf.matmul(h, s) for h, s in grown]
+        scaled = tf.concat(shrunk, 1) * scale
+        return {"scaled": scaled, "calls": tf.identity(self.calls)}
+
+    def _look_up(self, key: Any) -> dict[str, Any]:
+        """Another signature."""
+        return {"found": self.table.lookup(key) + tf.cast(self.calls, tf.float32)}
+
+
+class Outside(tf.Module):  # type: ignore[misc]
+    """A model that would write a file."""
+
+    def __init__(self, victim: str) -> None:
+        super().__init__()
+        self.victim = victim
+        self.serve = tf.function(self._serve, input_signature=[tf.TensorSpec((2,))])
+
+    def _serve(self, x: Any) -> dict[str, Any]:
+        """Writes when it is called."""
+        tf.io.write_file(self.victim, "written")
+        return {"y": x + 1.0}
+
+
+def make(folder: Path) -> None:
+    """Write them."""
+    model = Branches()
+    signatures = {"serving_default": model.serve, "look_up": model.look_up}
+    tf.saved_model.save(model, str(folder / "branches"), signatures=signatures)
+    outside = Outside(str(folder / "victim"))
+    tf.saved_model.save(outside, str(folder / "outside"), signatures=outside.serve)
+
+
+def compare(one: Path, other: Path) -> dict[str, object]:
+    """Both models loaded and called in the same way, twice, with a batch that no plan was for."""
+    x = tf.constant(np.random.default_rng(1).normal(size=(ROWS + 3, WIDTH)).astype(np.float32))
+    answers: list[list[Any]] = []
+    for folder in (one, other):
+        loaded = tf.saved_model.load(str(folder))
+        found: list[Any] = []
+        for scale in (1.0, 3.0):
+            served = loaded.signatures["serving_default"](x=x, scale=tf.constant(scale))
+            found += [served["scaled"].numpy(), served["calls"].numpy()]
+        keys = tf.constant(["two", "none"])
+        found.append(loaded.signatures["look_up"](key=keys)["found"].numpy())
+        found += [loaded.calls.numpy(), loaded.serve(x, tf.constant(2.0))["scaled"].numpy()]
+        answers.append(found)
+    close = [np.allclose(a, b, rtol=1e-5, atol=1e-5) for a, b in zip(*answers, strict=True)]
+    forms: list[str] = []
+    for folder in (one, other):
+        function = tf.saved_model.load(str(folder)).signatures["serving_default"]
+        forms.append(f"{function.structured_input_signature} {function.structured_outputs}")
+    return {"close": all(close), "calls": int(answers[1][3]), "signature": forms[0] == forms[1]}
+
+
+def rematerialized(folder: Path) -> dict[str, object]:
+    """The public function on a loaded signature."""
+    import lowtide.tensorflow
+
+    loaded = tf.saved_model.load(str(folder))
+    function = loaded.signatures["serving_default"]
+    x = tf.random.stateless_normal((ROWS, WIDTH), (5, 6))
+    scale = tf.constant(2.0)
+    planned = lowtide.tensorflow.rematerialize(
+        function, budget=0.6, example_inputs={"x": x, "scale": scale}, profile=False
+    )
+    plain = function(x=x, scale=scale)
+    answer: Any = planned(x=x, scale=scale)
+    return {
+        "close": bool(np.allclose(answer["scaled"], plain["scaled"], rtol=1e-5, atol=1e-5)),
+        "before": planned.plan.peak_before_bytes,
+        "after": planned.plan.peak_after_bytes,
+    }
+
+
+if __name__ == "__main__":
+    what, *arguments = sys.argv[1:]
+    print(json.dumps(globals()[what](*map(Path, arguments))))
