@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
-from ortools.sat.python import cp_model
+from lowtide.solvers.cp_sat import cp_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -40,8 +40,7 @@ from lowtide.solvers.remat.stages import runs_of_stages
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ortools.sat.python import cp_model
-
+    from lowtide.solvers.cp_sat import cp_model
     from lowtide.solvers.remat.problem import Cost, RematProblem
     from lowtide.solvers.remat.solution import RematSolution
 
@@ -149,7 +148,7 @@ class _Intervals:
     def __init__(
         self, problem: RematProblem, best: tuple[int, ...] | None, runs: int | None
     ) -> None:
-        from ortools.sat.python import cp_model
+        from lowtide.solvers.cp_sat import cp_model
 
         self.problem, self.n = problem, problem.num_nodes
         self.model = cp_model.CpModel()
@@ -282,7 +281,7 @@ class _Intervals:
         self, clock: Clock, threads: int, seed: int
     ) -> tuple[tuple[int, ...] | None, Fraction | None, bool, bool]:
         """(sequence, bound on the extra cost, whether the limit struck, whether there is none)."""
-        from ortools.sat.python import cp_model
+        from lowtide.solvers.cp_sat import cp_model
 
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = threads

@@ -10,9 +10,9 @@ from random import Random
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from ortools.sat.python import cp_model
 
 from lowtide.errors import InputError
+from lowtide.solvers.cp_sat import cp_model
 from lowtide.solvers.milp.model import LinearModel, satisfied
 from lowtide.solvers.remat.check import check_stages, peak_of
 from lowtide.solvers.remat.checkmate import CheckmateModel
