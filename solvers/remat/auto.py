@@ -54,7 +54,7 @@ __all__ = ["AutoOptions", "auto"]
 
 # Parts of the time that is left when a stage begins.
 _ORDER_PART, _SEEDS_PART, _SHORT_PART = 0.1, 0.08, 0.1
-_COVER_PART, _COVER_LEAST_S, _COVER_MOST_S, _COVER_NODES = 0.1, 0.5, 10.0, 24
+_COVER_PART, _COVER_LEAST_S, _COVER_MOST_S, _COVER_NODES = 0.25, 0.5, 10.0, 24
 _BLOCKS_NODES, _BLOCKS_PART = 1000, 0.4
 _EXACT_PART = {OrderScope.FREE: 0.3, OrderScope.FIXED: 0.75}
 # Work where there is no time limit: of the scheduler in looks at a node, of a search in looks at
