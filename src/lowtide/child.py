@@ -76,6 +76,7 @@ def run(
                 raise ChildError(f"no answer within {timeout_s:g} s from {target}") from None
             except BaseException:
                 process.kill()
+                process.wait()  # after Ctrl-C, Popen itself does not
                 raise
         if not reply_path.exists():
             tail = noise.decode(errors="replace").strip().splitlines()[-1:]
