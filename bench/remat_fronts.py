@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Front", "draw", "front_of", "main", "table"]
 
 _WIDTH, _HEIGHT, _COLUMNS = 300, 220, 3
-_LEFT, _TOP, _RIGHT, _BOTTOM = 44, 30, 12, 34
+_LEFT, _TOP, _RIGHT, _BOTTOM = 54, 30, 14, 34
 _COLORS = {OrderScope.FREE: "#1f6f8b", OrderScope.FIXED: "#c4553b"}
 _INK, _GRID = "#57606a", "#d8dee4"
 
