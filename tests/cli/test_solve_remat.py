@@ -127,10 +127,12 @@ def test_the_portfolio_states_a_bound_for_each_order(
     assert code == 0
     assert answer["bound_scope"] == "free_order"
     bounds = {b["scope"]: b for b in cast("list[dict[str, object]]", answer["bounds"])}
-    assert bounds["fixed_order"]["solver"] == "checkmate-milp"
-    assert bounds["fixed_order"]["cost"] == 140
     assert answer["cost"] == 140
     assert answer["status"] in ("optimal", "time_limit")
+    # A bound of the free order holds for the fixed one too, which is then not asked about.
+    held = bounds["free_order" if answer["status"] == "optimal" else "fixed_order"]
+    assert held["cost"] == 140
+    assert held["solver"] in ("cover", "checkmate-milp")
 
 
 def test_another_solver_is_named_with_its_bound(
