@@ -21,12 +21,14 @@ from __future__ import annotations
 import csv
 import os
 import re
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.errors import InstanceError
 from lowtide.solvers.allocation.problem import AllocationProblem, Block, check_block
+from lowtide.solvers.text_file import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,22 +52,8 @@ def read_csv(
     Raises:
         InstanceError: the file is unreadable, too large, or not such a table.
     """
-    where = Path(path)
-    try:
-        with where.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InstanceError(f"{where}: cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise InstanceError(f"{where}: larger than {MAX_FILE_BYTES >> 20} MiB, no instance is")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InstanceError(f"{where}: not UTF-8 text, at byte {error.start}") from error
-    try:
-        return parse_csv(text, alignment=alignment, capacity=capacity)
-    except InstanceError as error:
-        raise InstanceError(f"{where}: {error}") from error
+    parse = partial(parse_csv, alignment=alignment, capacity=capacity)
+    return read_text(path, parse, most_bytes=MAX_FILE_BYTES, encoding="utf-8-sig")
 
 
 def parse_csv(text: str, *, alignment: int = 1, capacity: int | None = None) -> AllocationProblem:

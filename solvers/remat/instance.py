@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lowtide.errors import InstanceError
 from lowtide.solvers.remat.check import peak_of
 from lowtide.solvers.remat.problem import MAX_COST, Cost, RematProblem
 from lowtide.solvers.schedule.problem import MAX_BYTES, Buffer
+from lowtide.solvers.text_file import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,20 +52,7 @@ def read_named_instance(path: str | os.PathLike[str]) -> RematInstance:
     Raises:
         InstanceError: the file is unreadable, too large, or not an instance.
     """
-    where = Path(path)
-    try:
-        with where.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InstanceError(f"{where}: cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise InstanceError(f"{where}: larger than {MAX_FILE_BYTES >> 20} MiB, no instance is")
-    try:
-        return parse_instance(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InstanceError(f"{where}: not UTF-8 text, at byte {error.start}") from error
-    except InstanceError as error:
-        raise InstanceError(f"{where}: {error}") from error
+    return read_text(path, parse_instance, most_bytes=MAX_FILE_BYTES)
 
 
 def read_instance(path: str | os.PathLike[str]) -> RematProblem:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from lowtide.errors import InstanceError
+from lowtide.solvers.text_file import read_text
 
 if TYPE_CHECKING:
     from lowtide.solvers.schedule.problem import ScheduleProblem
@@ -263,20 +264,7 @@ def read_certificate(path: str | os.PathLike[str]) -> Certificate:
     Raises:
         InstanceError: the file is unreadable, too large, or not a certificate.
     """
-    where = Path(path)
-    try:
-        with where.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InstanceError(f"{where}: cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise InstanceError(f"{where}: larger than {MAX_FILE_BYTES >> 20} MiB")
-    try:
-        return parse_certificate(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InstanceError(f"{where}: not UTF-8 text, at byte {error.start}") from error
-    except InstanceError as error:
-        raise InstanceError(f"{where}: {error}") from error
+    return read_text(path, parse_certificate, most_bytes=MAX_FILE_BYTES, remark="")
 
 
 def parse_certificate(text: str) -> Certificate:

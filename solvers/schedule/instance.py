@@ -14,11 +14,13 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lowtide.errors import InstanceError
 from lowtide.solvers.schedule.problem import MAX_BYTES, Buffer, InPlace, ScheduleProblem
+from lowtide.solvers.text_file import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,24 +61,10 @@ def read_named_instance(
     Raises:
         InstanceError: the file is unreadable, too large, or not an instance.
     """
-    where = Path(path)
-    try:
-        with where.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InstanceError(f"{where}: cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise InstanceError(f"{where}: larger than {MAX_FILE_BYTES >> 20} MiB, no instance is")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InstanceError(f"{where}: not UTF-8 text, at byte {error.start}") from error
-    try:
-        return parse_instance(
-            text, inputs_in_arena=inputs_in_arena, outputs_live_to_end=outputs_live_to_end
-        )
-    except InstanceError as error:
-        raise InstanceError(f"{where}: {error}") from error
+    parse = partial(
+        parse_instance, inputs_in_arena=inputs_in_arena, outputs_live_to_end=outputs_live_to_end
+    )
+    return read_text(path, parse, most_bytes=MAX_FILE_BYTES)
 
 
 def read_instance(
