@@ -31,6 +31,7 @@ from lowtide.solvers.allocation.packer import native_packer
 from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution
 from lowtide.solvers.allocation.tflite_greedy import tflite_greedy_by_size
 from lowtide.solvers.allocation.tflm_greedy import tflm_greedy
+from lowtide.solvers.plugins import ENTRY_POINTS, load, named, returned
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ENTRY_POINTS", "PREFIX", "Allocator", "available", "get_allocator"]
 
-ENTRY_POINTS = "lowtide.solvers"
 PREFIX = "allocate."
 
 
@@ -82,12 +82,7 @@ _GREEDY: dict[str, Callable[[AllocationProblem], tuple[int, ...]]] = {
 def available() -> tuple[str, ...]:
     """The names that `get_allocator` knows, built-in ones first; loads nothing."""
     built_in = ("exact", "pack", *_GREEDY)
-    others = {
-        point.name.removeprefix(PREFIX)
-        for point in entry_points(group=ENTRY_POINTS)
-        if point.name.startswith(PREFIX)
-    } - set(built_in)
-    return (*built_in, *sorted(others))
+    return (*built_in, *named(entry_points(group=ENTRY_POINTS), PREFIX, built_in))
 
 
 def get_allocator(name: str) -> Allocator:
@@ -102,18 +97,9 @@ def get_allocator(name: str) -> Allocator:
         return pack
     if name in _GREEDY:
         return _from_layout(name)
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name == PREFIX + name:
-            try:
-                loaded: object = point.load()
-            except Exception as error:
-                raise InputError(
-                    f"the allocator `{name}` ({point.value}) cannot be loaded: "
-                    f"{type(error).__name__}: {error}; repair or remove the package"
-                ) from error
-            if not callable(loaded):
-                raise InputError(f"the allocator `{name}` ({point.value}) is not callable")
-            return _checked(name, cast("Allocator", loaded))
+    loaded = load(entry_points(group=ENTRY_POINTS), PREFIX + name, "allocator", name)
+    if loaded is not None:
+        return _checked(name, cast("Allocator", loaded))
     raise InputError(f"there is no allocator `{name}`; there are: {', '.join(available())}")
 
 
@@ -167,12 +153,7 @@ def _checked(name: str, allocator: Allocator) -> Allocator:
         progress: Callable[[int | None, int], None] | None = None,
     ) -> AllocationSolution:
         answer = allocator(problem, time_limit_s=time_limit_s, seed=seed, progress=progress)
-        solution = cast("object", answer)  # whatever its annotations promise
-        if not isinstance(solution, AllocationSolution):
-            raise InputError(
-                f"the allocator `{name}` returned {type(solution).__name__}, "
-                f"not an AllocationSolution"
-            )
+        solution = returned(answer, AllocationSolution, "allocator", name)
         check(problem, solution)
         return solution
 

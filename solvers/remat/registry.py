@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, cast
 
 from lowtide.errors import InputError
+from lowtide.solvers.plugins import ENTRY_POINTS, load, named, returned
 from lowtide.solvers.remat.auto import auto
 from lowtide.solvers.remat.blocks import blocks
 from lowtide.solvers.remat.chain import chain
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ENTRY_POINTS", "PREFIX", "RematSolver", "available", "get_solver"]
 
-ENTRY_POINTS = "lowtide.solvers"
 PREFIX = "remat."
 
 
@@ -72,12 +72,7 @@ _SOLVERS: dict[str, RematSolver] = {
 
 def available() -> tuple[str, ...]:
     """The names that `get_solver` knows, built-in ones first; loads nothing."""
-    others = {
-        point.name.removeprefix(PREFIX)
-        for point in entry_points(group=ENTRY_POINTS)
-        if point.name.startswith(PREFIX)
-    } - set(_SOLVERS)
-    return (*_SOLVERS, *sorted(others))
+    return (*_SOLVERS, *named(entry_points(group=ENTRY_POINTS), PREFIX, _SOLVERS))
 
 
 def get_solver(name: str) -> RematSolver:
@@ -88,18 +83,9 @@ def get_solver(name: str) -> RematSolver:
     """
     if name in _SOLVERS:
         return _SOLVERS[name]
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name == PREFIX + name:
-            try:
-                loaded: object = point.load()
-            except Exception as error:
-                raise InputError(
-                    f"the solver `{name}` ({point.value}) cannot be loaded: "
-                    f"{type(error).__name__}: {error}; repair or remove the package"
-                ) from error
-            if not callable(loaded):
-                raise InputError(f"the solver `{name}` ({point.value}) is not callable")
-            return _checked(name, cast("RematSolver", loaded))
+    loaded = load(entry_points(group=ENTRY_POINTS), PREFIX + name, "solver", name)
+    if loaded is not None:
+        return _checked(name, cast("RematSolver", loaded))
     raise InputError(f"there is no remat solver `{name}`; there are: {', '.join(available())}")
 
 
@@ -117,11 +103,7 @@ def _checked(name: str, solver: RematSolver) -> RematSolver:
         answer = solver(
             problem, scope=scope, time_limit_s=time_limit_s, seed=seed, progress=progress
         )
-        solution = cast("object", answer)  # whatever its annotations promise
-        if not isinstance(solution, RematSolution):
-            raise InputError(
-                f"the solver `{name}` returned {type(solution).__name__}, not a RematSolution"
-            )
+        solution = returned(answer, RematSolution, "solver", name)
         check(problem, solution)
         return solution
 

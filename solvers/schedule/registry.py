@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, cast
 
 from lowtide.errors import InputError
+from lowtide.solvers.plugins import ENTRY_POINTS, load, named, returned
 from lowtide.solvers.schedule.check import check, peak_of
 from lowtide.solvers.schedule.exact import schedule
 from lowtide.solvers.schedule.orders import ORDERS
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ENTRY_POINTS", "Scheduler", "available", "get_scheduler"]
 
-ENTRY_POINTS = "lowtide.solvers"
 _OTHERS = ("allocate.", "remat.")  # what other registries own
 
 
@@ -57,12 +57,9 @@ _SEARCHES: dict[str, Scheduler] = {"exact": schedule, "serenity": serenity}
 def available() -> tuple[str, ...]:
     """The names that `get_scheduler` knows, built-in ones first; loads nothing."""
     built_in = [*_SEARCHES, *ORDERS]
-    others = {
-        point.name
-        for point in entry_points(group=ENTRY_POINTS)
-        if not point.name.startswith(_OTHERS)
-    } - set(built_in)
-    return (*built_in, *sorted(others))
+    points = entry_points(group=ENTRY_POINTS)
+    ours = [point for point in points if not point.name.startswith(_OTHERS)]
+    return (*built_in, *named(ours, "", built_in))
 
 
 def get_scheduler(name: str) -> Scheduler:
@@ -75,17 +72,9 @@ def get_scheduler(name: str) -> Scheduler:
         return _SEARCHES[name]
     if name in ORDERS:
         return _from_order(name)
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name == name and not name.startswith(_OTHERS):
-            try:
-                loaded: object = point.load()
-            except Exception as error:
-                raise InputError(
-                    f"the scheduler `{name}` ({point.value}) cannot be loaded: "
-                    f"{type(error).__name__}: {error}; repair or remove the package"
-                ) from error
-            if not callable(loaded):
-                raise InputError(f"the scheduler `{name}` ({point.value}) is not callable")
+    if not name.startswith(_OTHERS):
+        loaded = load(entry_points(group=ENTRY_POINTS), name, "scheduler", name)
+        if loaded is not None:
             return _checked(name, cast("Scheduler", loaded))
     raise InputError(f"there is no scheduler `{name}`; there are: {', '.join(available())}")
 
@@ -160,11 +149,7 @@ def _checked(name: str, scheduler: Scheduler) -> Scheduler:
         answer = scheduler(
             problem, time_limit_s=time_limit_s, seed=seed, start=start, progress=progress
         )
-        solution = cast("object", answer)  # whatever its annotations promise
-        if not isinstance(solution, ScheduleSolution):
-            raise InputError(
-                f"the scheduler `{name}` returned {type(solution).__name__}, not a ScheduleSolution"
-            )
+        solution = returned(answer, ScheduleSolution, "scheduler", name)
         check(problem, solution)
         return solution
 
