@@ -64,10 +64,10 @@ class RatioCell:
 
 def keras_problems() -> Iterator[tuple[str, RematProblem]]:
     """The paper's networks as problems, with the peak of their order as budget."""
+    from lowtide.backends.tensorflow.accounting import ACCOUNTING
     from lowtide.bench.keras_networks import training_step
     from lowtide.frontends.tensorflow import import_function
     from lowtide.training.contract import contract
-    from lowtide.training.planner import ACCOUNTING
 
     for name, (batch, size) in _PAPER.items():
         graph = import_function(training_step(name, batch=batch, size=size))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lowtide.passes.recompute import Recomputed
     from lowtide.passes.state import State
     from lowtide.solvers.remat.explain import Infeasibility
+    from lowtide.solvers.remat.problem import RematProblem
 
 __all__ = ["Rematerialize"]
 
@@ -63,19 +64,20 @@ class Rematerialize:
         budget = state.budget_bytes
         if budget is None or state.peak_bytes <= budget:
             return state
-        found, floor, proven = self._within(state, budget, 1)
+        problem = remat_problem(state, budget)
+        found, floor, proven = self._within(state, problem, 1)
         if found is not None:
             return found
         if proven:
             floor = max(floor, budget + 1)
-        obstacle = _obstacle(state, budget)
+        obstacle = _obstacle(state, problem)
         # Nothing within the budget: how far down is it possible to go?
         low, high = max(budget, floor), state.peak_bytes
         for _ in range(_BISECTIONS):
             middle = (low + high) // 2
             if middle >= high:
                 break
-            better, _, _ = self._within(state, middle, _BISECTIONS)
+            better, _, _ = self._within(state, problem.with_budget(middle), _BISECTIONS)
             if better is None:
                 low = middle + 1
             else:
@@ -89,18 +91,21 @@ class Rematerialize:
     def _limit_s(self, state: State) -> float | None:
         return state.time_limit_s if self.time_limit_s is None else self.time_limit_s
 
-    def _within(self, state: State, budget: int, part: int) -> tuple[State | None, int, bool]:
-        """A state within `budget` with 1 / `part` of the effort, or None.
+    def _within(
+        self, state: State, problem: RematProblem, part: int
+    ) -> tuple[State | None, int, bool]:
+        """A state within the problem's budget with 1 / `part` of the effort, or None.
 
         Also the least peak that is possible at all, and whether none within the budget is.
         """
         work = None if state.work_limit is None else REMAT_WORK * state.work_limit // part
         solve = limited_solver(self.solver, work)
         limit = self._limit_s(state)
-        aim, floor = budget, 0
+        budget = aim = problem.budget_bytes
+        floor = 0
         for _ in range(_ATTEMPTS):
             solution = solve(
-                remat_problem(state, aim),
+                problem.with_budget(aim),
                 scope=self._scope,
                 time_limit_s=None if limit is None else limit / part,
                 seed=state.seed,
@@ -116,10 +121,10 @@ class Rematerialize:
         return None, floor, False
 
 
-def _obstacle(state: State, budget: int) -> Infeasibility | None:
+def _obstacle(state: State, problem: RematProblem) -> Infeasibility | None:
     """Which op and tensors make the budget impossible, where that is known."""
     return explain(
-        remat_problem(state, budget),
+        problem,
         node_names=[op.name for op in state.graph.ops],
         buffer_names=[tensor.name for tensor in lower(state.graph, state.accounting).tensors],
     )

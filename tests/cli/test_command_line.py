@@ -21,11 +21,10 @@ from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
 from lowtide.cli.progress import Progress
 from lowtide.targets.onnx_staged import StagedOnnx
+from tests.cli.commands import call
 from tests.frontends import hostile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from lowtide.emission import Outcome
 
 
@@ -35,19 +34,6 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "net.onnx"
     onnx.save(randwire(5, nodes=16, channels=16, side=32), path)
     return path
-
-
-def call(
-    command: Callable[[Sequence[str]], None],
-    *arguments: str | Path,
-    capsys: pytest.CaptureFixture[str],
-) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        command([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    code = stop.value.code
-    assert isinstance(code, int)
-    return code, out, err
 
 
 def test_optimize_end_to_end(

@@ -23,9 +23,10 @@ from lowtide.child import ChildError
 from lowtide.cli import main, optimize_main
 from lowtide.errors import InputError, LowtideError
 from tests.backends.onnx_cases import expected, model_of, quantized
+from tests.cli.commands import call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore")]
 
@@ -52,16 +53,6 @@ def _near(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
     monkeypatch.setattr(child, "run", run)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def call(
-    command: Callable[[Sequence[str]], None], *arguments: object, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, str, str]:
-    """Run a command in this process: exit code, stdout, stderr."""
-    with pytest.raises(SystemExit) as exit_:
-        command([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return int(exit_.value.code or 0), captured.out, captured.err
 
 
 @pytest.fixture

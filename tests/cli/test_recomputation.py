@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -15,9 +14,7 @@ import lowtide
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
 from lowtide.onnxruntime import create_session
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from tests.cli.commands import call
 
 # A run's own bookkeeping.
 NOISE_BYTES = 1 << 15
@@ -29,16 +26,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("remat") / "net.onnx"
     onnx.save(randwire(3, nodes=16, channels=16, side=40), path)
     return path
-
-
-def call(
-    command: Callable[[Sequence[str]], None], *arguments: object, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, str, str]:
-    """Run a command in this process: exit code, stdout, stderr."""
-    with pytest.raises(SystemExit) as exit_:
-        command([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return int(exit_.value.code or 0), captured.out, captured.err
 
 
 def test_costs_that_are_measured_or_given(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +12,7 @@ from lowtide.backends.tflite.tflm import check_plan, measure, measure_scratch
 from lowtide.cli import main, optimize_main
 from lowtide.frontends.tflite import read
 from tests.backends.tflm_models import ModelBuilder, branching_model
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from tests.cli.commands import call
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +36,6 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("refused") / "net.tflite"
     path.write_bytes(builder.finish())
     return path
-
-
-def call(
-    command: Callable[[Sequence[str]], None], *arguments: object, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, str, str]:
-    """Run a command in this process: exit code, stdout, stderr."""
-    with pytest.raises(SystemExit) as exit_:
-        command([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return int(exit_.value.code or 0), captured.out, captured.err
 
 
 def test_optimize(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
+from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.ir import Graph, Op, Role, Tensor, Traits, simulate
 from lowtide.training.early import early_updates
-from lowtide.training.planner import ACCOUNTING
 
 GRADIENT = 1000
 PINNED = Traits(pinned=True)

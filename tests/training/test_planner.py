@@ -7,11 +7,12 @@ import re
 
 import pytest
 
+from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
 from lowtide.ir import Alias, Graph, Role, Traits, simulate, unroll
 from lowtide.passes.costs import CostModel
 from lowtide.training.contract import contract
-from lowtide.training.planner import ACCOUNTING, find_sequence
+from lowtide.training.planner import find_sequence
 
 UNIT = 1000
 

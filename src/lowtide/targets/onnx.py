@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from lowtide.backends.onnx.op_times import op_times
 from lowtide.errors import ModelError
@@ -69,8 +69,8 @@ class PreparedOnnx(Prepared):
             timeout_s=CHILD_TIMEOUT_S,
             memory_limit_bytes=child_memory(self.graph),
         )
-        named = {id(node): time for node, time in times.items()}
-        return {op.name: named[id(op.source)] for op in self.graph.ops if id(op.source) in named}
+        nodes = {op.name: cast("onnx_ir.Node", op.source) for op in self.graph.ops}
+        return {name: times[node] for name, node in nodes.items() if node in times}
 
     def stage(self, planned: Planned, destination: Path, folder: Path) -> StagedOnnx:
         """The model in the planned order."""

@@ -11,19 +11,15 @@ import hashlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING
 
-from lowtide import child
+from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.backends.tensorflow.package import tensorflow_packages
-from lowtide.child import ChildError
-from lowtide.errors import InputError, ModelError
-from lowtide.ir import parse, simulate, verify
-from lowtide.planning import Prepared
+from lowtide.errors import InputError
+from lowtide.ir import simulate
 from lowtide.sources import Origin
-from lowtide.targets.tensorflow import ACCOUNTING
-from lowtide.targets.tensorflow_job import CHILD_BYTES, TIMEOUT_S
+from lowtide.targets.tensorflow_function import PreparedFunction, traced
 from lowtide.targets.tensorflow_staged import StagedTensorflow
-from lowtide.targets.workspace import unknown_workspace
 
 if TYPE_CHECKING:
     from lowtide.planning import Planned, Progress
@@ -36,12 +32,8 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedSavedModel(Prepared):
+class PreparedSavedModel(PreparedFunction):
     """A signature of a SavedModel as a graph."""
-
-    runtime: ClassVar[str] = "TensorFlow"
-    own_order: ClassVar[str] = "tensorflow"
-    pinned_versions: ClassVar[tuple[str, ...]] = tensorflow_packages()
 
     folder: Path
 
@@ -50,22 +42,14 @@ class PreparedSavedModel(Prepared):
         """The packages that the result depends on."""
         return ("ortools", *tensorflow_packages())
 
-    @property
-    def breakdown(self) -> dict[str, int]:
-        """Bytes apart from the peak; the variables are the weights."""
-        found = super().breakdown
-        return {**found, "weights": found["weights"] + found["persistent"], "persistent": 0}
-
     def stage(self, planned: Planned, destination: Path, folder: Path) -> StagedTensorflow:
         """The SavedModel in the planned order."""
         if destination.resolve().is_relative_to(self.folder):
             raise InputError(f"{destination} is inside of the source: choose another output")
-        certificate = planned.plan.certificate
-        own = certificate is None or certificate.method == self.own_order
         return StagedTensorflow(
             f"{_JOB}:emit",
             lambda: {"model": str(self.folder), "dims": dict(self.settings.dims)},
-            None if own else [op.name for op in planned.order],
+            self.emitted_order(planned),
             self.settings.seed,
             destination,
             folder,
@@ -85,22 +69,8 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
     digest = _digest(folder)
     if progress is not None:
         progress.stage("load with TensorFlow, and measure its kernels")
-    try:
-        reply = child.run(
-            f"{_JOB}:trace",
-            {"model": str(folder), "dims": dict(settings.dims)},
-            timeout_s=TIMEOUT_S,
-            memory_limit_bytes=CHILD_BYTES,
-        )
-    except ChildError as error:
-        raise ModelError(
-            f"TensorFlow does not survive the model ({error}): it is damaged, or asks for more "
-            f"memory than there is"
-        ) from None
-    graph = parse(str(reply["graph"]))
-    verify(graph)
-    if not graph.ops:
-        raise ModelError("the signature computes nothing: there is nothing to plan")
+    request = {"model": str(folder), "dims": dict(settings.dims)}
+    graph, notes = traced(f"{_JOB}:trace", request, "signature")
     own = simulate(graph, ACCOUNTING)
     return PreparedSavedModel(
         source=Origin(path, digest, "savedmodel", None),
@@ -109,7 +79,7 @@ def prepare(path: Path, settings: Settings, progress: Progress | None = None) ->
         accounting=ACCOUNTING,
         source_order=own,
         default_order=own,
-        notes=(*cast("list[str]", reply["notes"]), *unknown_workspace(graph)),
+        notes=notes,
         seconds=time.perf_counter() - started,
         folder=folder,
     )

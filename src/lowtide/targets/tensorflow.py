@@ -11,22 +11,18 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING
 
-from lowtide import child
+from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.backends.tensorflow.from_onnx.convert import save_source
 from lowtide.backends.tensorflow.from_onnx.emitter import check
 from lowtide.backends.tensorflow.package import tensorflow_packages
-from lowtide.child import ChildError
-from lowtide.errors import ModelError
 from lowtide.frontends.onnx import read
 from lowtide.frontends.onnx.dimensions import require_bound
-from lowtide.ir import Accounting, parse, simulate, verify
-from lowtide.planning import Prepared
+from lowtide.ir import simulate
 from lowtide.sources import Origin
-from lowtide.targets.tensorflow_job import CHILD_BYTES, TIMEOUT_S
+from lowtide.targets.tensorflow_function import PreparedFunction, traced
 from lowtide.targets.tensorflow_staged import StagedTensorflow
-from lowtide.targets.workspace import unknown_workspace
 
 if TYPE_CHECKING:
     import onnx
@@ -35,19 +31,12 @@ if TYPE_CHECKING:
     from lowtide.planning import Planned, Progress
     from lowtide.settings import Settings
 
-__all__ = ["ACCOUNTING", "PreparedTensorflow", "prepare"]
-
-# What a call allocates: its results stay, its arguments are the caller's.
-ACCOUNTING = Accounting(inputs_in_arena=False, outputs_live_to_end=True, alignment=1)
+__all__ = ["PreparedTensorflow", "prepare"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreparedTensorflow(Prepared):
+class PreparedTensorflow(PreparedFunction):
     """An ONNX model as a TensorFlow function; `model` has its dimensions bound."""
-
-    runtime: ClassVar[str] = "TensorFlow"
-    own_order: ClassVar[str] = "tensorflow"
-    pinned_versions: ClassVar[tuple[str, ...]] = tensorflow_packages()
 
     model: onnx_ir.Model
 
@@ -56,22 +45,12 @@ class PreparedTensorflow(Prepared):
         """The packages that the result depends on."""
         return ("onnx", "onnx-ir", "onnxruntime", "ortools", *tensorflow_packages())
 
-    @property
-    def breakdown(self) -> dict[str, int]:
-        """Bytes apart from the peak; a SavedModel's variables are its weights."""
-        found = super().breakdown
-        return {**found, "weights": found["weights"] + found["persistent"], "persistent": 0}
-
     def stage(self, planned: Planned, destination: Path, folder: Path) -> StagedTensorflow:
         """The SavedModel in the planned order."""
-        order = None
-        certificate = planned.plan.certificate
-        if certificate is None or certificate.method != self.own_order:
-            order = [op.name for op in planned.order]
         return StagedTensorflow(
             "lowtide.targets.tensorflow_job:emit",
             lambda: {"model": str(save_source(self.model, folder))},
-            order,
+            self.emitted_order(planned),
             self.settings.seed,
             destination,
             folder,
@@ -97,22 +76,8 @@ def prepare(
     if progress is not None:
         progress.stage("convert to TensorFlow, and measure its kernels")
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        try:
-            reply = child.run(
-                "lowtide.targets.tensorflow_job:trace",
-                {"model": str(save_source(source.model, Path(folder)))},
-                timeout_s=TIMEOUT_S,
-                memory_limit_bytes=CHILD_BYTES,
-            )
-        except ChildError as error:
-            raise ModelError(
-                f"TensorFlow does not survive the model ({error}): it is damaged, or asks for more "
-                f"memory than there is"
-            ) from None
-    graph = parse(str(reply["graph"]))
-    verify(graph)
-    if not graph.ops:
-        raise ModelError("the model computes nothing: there is nothing to plan")
+        request = {"model": str(save_source(source.model, Path(folder)))}
+        graph, notes = traced("lowtide.targets.tensorflow_job:trace", request, "model")
     own = simulate(graph, ACCOUNTING)
     return PreparedTensorflow(
         source=Origin(source.path, source.sha256, "onnx", source.model),
@@ -121,7 +86,7 @@ def prepare(
         accounting=ACCOUNTING,
         source_order=own,
         default_order=own,
-        notes=(*source.notes, *cast("list[str]", reply["notes"]), *unknown_workspace(graph)),
+        notes=(*source.notes, *notes),
         seconds=time.perf_counter() - started,
         model=source.model,
     )

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
-from lowtide.ir import Accounting, Role, simulate, unroll
+from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.costs import CostModel
 from lowtide.solvers.remat.registry import get_solver
 from lowtide.solvers.status import Status
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
 
     from lowtide.ir import Graph, Op, Tensor
 
-__all__ = ["ACCOUNTING", "Found", "find_sequence", "late_bytes"]
-
-# What a step allocates: its results stay, its arguments are the caller's.
-ACCOUNTING = Accounting(inputs_in_arena=False, outputs_live_to_end=True, alignment=1)
+__all__ = ["Found", "find_sequence", "late_bytes"]
 
 _ATTEMPTS = 4
 _PROBES = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.backends.tensorflow.call import grappler_off
 from lowtide.backends.tensorflow.measure import measure_function
 from lowtide.backends.tensorflow.profile import profile_ops
@@ -18,7 +19,7 @@ from lowtide.tensorflow_types import TfFunction, TfOperation, load_tensorflow
 from lowtide.training.cache import cache_folder, plan_key, read_plan, write_plan
 from lowtide.training.early import early_updates
 from lowtide.training.plan import TrainingPlan
-from lowtide.training.planner import ACCOUNTING, find_sequence, late_bytes
+from lowtide.training.planner import find_sequence, late_bytes
 from lowtide.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
