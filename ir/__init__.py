@@ -4,6 +4,7 @@ from lowtide.ir.accounting import Accounting
 from lowtide.ir.graph import Graph
 from lowtide.ir.liveness import Buffer, Step, Timeline, simulate
 from lowtide.ir.op import InPlace, Op, Traits
+from lowtide.ir.recipe import Joined, Part, Recipe, Values
 from lowtide.ir.tensor import Alias, Role, Tensor, Use
 from lowtide.ir.text import parse, print_graph
 from lowtide.ir.unroll import refresh_views, unroll
@@ -15,13 +16,17 @@ __all__ = [
     "Buffer",
     "Graph",
     "InPlace",
+    "Joined",
     "Op",
+    "Part",
+    "Recipe",
     "Role",
     "Step",
     "Tensor",
     "Timeline",
     "Traits",
     "Use",
+    "Values",
     "parse",
     "print_graph",
     "refresh_views",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from lowtide.ir.op import Attribute
+    from lowtide.ir.recipe import Recipe
 
 __all__ = ["Graph"]
 
@@ -81,6 +82,8 @@ class Graph:
         role: Role = Role.ACTIVATION,
         nbytes: int | None = None,
         alias: Alias | None = None,
+        like: Tensor | None = None,
+        recipe: Recipe | None = None,
     ) -> Tensor:
         """Define a tensor; `nbytes` defaults to the dense size.
 
@@ -91,7 +94,7 @@ class Graph:
             raise ModelError(f"the name `{name}` is given to two tensors; names must be unique")
         dims = tuple(shape)
         size = dense_nbytes(dtype, dims) if nbytes is None else nbytes
-        tensor = Tensor(name, dtype, dims, size, role, alias)
+        tensor = Tensor(name, dtype, dims, size, role, alias, like, recipe)
         self._tensors[name] = tensor
         if role is Role.INPUT:
             self._inputs.append(tensor)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lowtide.ir.op import Op
+    from lowtide.ir.recipe import Recipe
 
 __all__ = ["Alias", "Role", "Tensor", "Use"]
 
@@ -46,9 +47,23 @@ class Tensor:
         role: see `Role`.
         producer: the op that makes it; None for inputs, constants and state.
         alias: the tensor whose storage this one shares, or None when it has its own.
+        like: for a tensor that a rewrite introduced, the one whose element type it has, with scale
+            and zero point.
+        recipe: for a constant that a rewrite introduced, how it is made.
     """
 
-    __slots__ = ("_uses", "alias", "dtype", "name", "nbytes", "producer", "role", "shape")
+    __slots__ = (
+        "_uses",
+        "alias",
+        "dtype",
+        "like",
+        "name",
+        "nbytes",
+        "producer",
+        "recipe",
+        "role",
+        "shape",
+    )
 
     def __init__(
         self,
@@ -58,6 +73,8 @@ class Tensor:
         nbytes: int,
         role: Role = Role.ACTIVATION,
         alias: Alias | None = None,
+        like: Tensor | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
@@ -65,6 +82,8 @@ class Tensor:
         self.nbytes = nbytes
         self.role = role
         self.alias = alias
+        self.like = like
+        self.recipe = recipe
         self.producer: Op | None = None
         self._uses: dict[Use, None] = {}
 

@@ -114,6 +114,8 @@ def _copy(result: Graph, tensor: Tensor, name: str, newest: dict[Tensor, Tensor]
         role=role,
         nbytes=tensor.nbytes,
         alias=None if alias is None else Alias(newest[alias.base], alias.offset),
+        like=None if tensor.like is None else newest.get(tensor.like, tensor.like),
+        recipe=None if tensor.recipe is None else tensor.recipe.mapped(newest),
     )
 
 

@@ -1,0 +1,57 @@
+"""How a constant that a rewrite introduced is made from the model's own constants.
+
+Passes see no data: they say what is to be made, and the backend of the format makes it, once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lowtide.ir.tensor import Tensor
+
+__all__ = ["Joined", "Part", "Recipe", "Values"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`base[start:stop]` along `axis`."""
+
+    base: Tensor
+    axis: int
+    start: int
+    stop: int
+
+    def mapped(self, tensors: Mapping[Tensor, Tensor]) -> Part:
+        """The same of a copy of the graph."""
+        return replace(self, base=tensors[self.base])
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The parts one after the other along `axis`."""
+
+    parts: tuple[Tensor, ...]
+    axis: int
+
+    def mapped(self, tensors: Mapping[Tensor, Tensor]) -> Joined:
+        """The same of a copy of the graph."""
+        return replace(self, parts=tuple(tensors[part] for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """These values, in row-major order; one for every element, or one for all of them."""
+
+    items: tuple[int, ...] | tuple[float, ...]
+
+    def mapped(self, tensors: Mapping[Tensor, Tensor]) -> Values:
+        """The same: it names no tensor."""
+        del tensors
+        return self
+
+
+Recipe = Part | Joined | Values

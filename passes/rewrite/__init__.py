@@ -1,0 +1,1 @@
+"""Rewriting: other ops that compute the same and need less memory."""
