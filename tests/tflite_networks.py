@@ -436,14 +436,14 @@ def difference(one: bytes, other: bytes, where: Callable[[bytes], Runner]) -> st
     return None
 
 
-def in_litert(data: bytes) -> Runner:
-    """LiteRT with its own kernels."""
+def in_litert(data: bytes, kernels: str = "BUILTIN_REF") -> Runner:
+    """LiteRT with its reference kernels; others may round by the place in a vector."""
     module: Any = importlib.import_module("ai_edge_litert.interpreter")
     with captured():
         interpreter = module.Interpreter(
             model_content=data,
             num_threads=1,
-            experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_op_resolver_type=getattr(module.OpResolverType, kernels),
         )
         interpreter.allocate_tensors()
 
