@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lowtide.errors import PlanError
-from lowtide.passes.rewrite.channelwise import Channelwise
 from lowtide.passes.rewrite.flatten import Flatten
 from lowtide.passes.rewrite.kernelwise import Kernelwise
 from lowtide.passes.rewrite.rule import Rewrite
+from lowtide.passes.rewrite.sums import Sums
 from lowtide.passes.rewrite.through import Through
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXACT", "RULES", "parse_rewrite", "rule", "rule_of"]
 
-RULES: tuple[Rule, ...] = (Flatten(), Through(), Kernelwise(), Channelwise())
+RULES: tuple[Rule, ...] = (Flatten(), Through(), Kernelwise(), Sums())
 EXACT: tuple[Rule, ...] = tuple(r for r in RULES if r.exact)
 
 
