@@ -42,14 +42,17 @@ class OnnxDialect:
         versions: of the operator sets, by domain.
         integers: of small constants, by name.
         threads: of the session, on which some kernels' scratch depends.
+        scratch: whether kernels need any: those for blocks of channels, which ONNX Runtime puts
+            there at its highest level, do not.
     """
 
     versions: Mapping[str, int]
     integers: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     threads: int = 1
+    scratch: bool = True
 
     @classmethod
-    def of(cls, model: onnx_ir.Model, *, threads: int = 1) -> OnnxDialect:
+    def of(cls, model: onnx_ir.Model, *, threads: int = 1, scratch: bool = True) -> OnnxDialect:
         """The dialect of a model."""
         versions = {("" if d == "ai.onnx" else d): v for d, v in model.opset_imports.items()}
         found: dict[str, tuple[int, ...]] = {}
@@ -58,7 +61,7 @@ class OnnxDialect:
         for node in model.graph:
             if node.op_type == "Constant" and "value" in node.attributes:
                 found |= _integers(str(node.outputs[0].name), node.attributes["value"].as_tensor())
-        return cls(versions, found, threads)
+        return cls(versions, found, threads, scratch)
 
     @property
     def any_padding(self) -> bool:
@@ -222,8 +225,8 @@ class OnnxDialect:
             attributes=attributes,
             in_place=memory.in_place,
             flops=node_flops(kind, attributes, inputs, outputs),
-            workspace_bytes=memory.workspace_bytes,
-            workspace_known=memory.workspace_known,
+            workspace_bytes=memory.workspace_bytes if self.scratch else 0,
+            workspace_known=memory.workspace_known or not self.scratch,
             source=None if source is None else source.source,
             before=before,
         )

@@ -63,10 +63,9 @@ class PreparedOnnx(Prepared):
         assert source is not None
         threads, level = self.settings.threads, self.settings.level
         graph = import_graph(source, threads=threads)
-        if level == "all":  # convolutions in blocks of channels need no scratch
-            for op in graph.ops:
-                op.workspace_bytes = 0
-        dialect = OnnxDialect.of(source, threads=threads)
+        dialect = OnnxDialect.of(source, threads=threads, scratch=level != "all")
+        for op in graph.ops:
+            op.workspace_bytes *= dialect.scratch
 
         def rebuilt(edited: Graph) -> Prepared:
             model = rebuild(source, graph, edited, addends=level != "all")
