@@ -45,9 +45,9 @@ _INDEX = "INT32"
 
 
 class Value(NamedTuple):
-    """A tensor under construction: its index, shape and which of the scales it has."""
+    """A tensor under construction: its number, shape and which of the scales it has."""
 
-    index: int
+    tensor: int
     shape: tuple[int, ...]
     scale: int = 0
 
@@ -127,11 +127,11 @@ class Network:
         **values: object,
     ) -> None:
         """An operator; operands are values, or the indices of other constants."""
-        self.read |= {v.index for v in inputs if isinstance(v, Value)}
+        self.read |= {v.tensor for v in inputs if isinstance(v, Value)}
         self.build.op(
             kind,
-            [v.index if isinstance(v, Value) else v for v in inputs],
-            [r.index for r in results],
+            [v.tensor if isinstance(v, Value) else v for v in inputs],
+            [r.tensor for r in results],
             options,
             values=values,
             version=self.version if version is None else version,
@@ -239,7 +239,7 @@ class Network:
         results = [self.value(shape, data.scale) for _ in range(parts)]
         # Names are by number: those of several results at once are made apart.
         for number, result in enumerate(results):
-            tensor = self.build.model.subgraphs[0].tensors[result.index]
+            tensor = self.build.model.subgraphs[0].tensors[result.tensor]
             tensor.name = f"{tensor.name}.{number}"
         self.ops(
             "SPLIT", [self.integers([axis], ()), data], results, "SplitOptions", numSplits=parts
@@ -299,9 +299,9 @@ class Network:
 
     def data(self, *outputs: Value) -> bytes:
         """The file; without outputs, what nobody reads is one."""
-        self.build.inputs(*(v.index for v in self.sources))
-        left = [v for v in self.made if v.index not in self.read]
-        self.build.outputs(*(v.index for v in outputs or left))
+        self.build.inputs(*(v.tensor for v in self.sources))
+        left = [v for v in self.made if v.tensor not in self.read]
+        self.build.outputs(*(v.tensor for v in outputs or left))
         return self.build.data()
 
 
@@ -408,19 +408,19 @@ def exhausted(
     applied: list[Rewrite] = []
     refused: dict[Refusal, None] = {}
     while True:
-        found: Rewrite | None = None
+        found: list[tuple[Rule, Rewrite]] = []
         for rule in rules:
             for site in rule.sites(copy, dialect):
                 if isinstance(site, Refusal):
                     refused[site] = None
-                elif found is None:
-                    found = site
-                    chosen = rule
-        if found is None:
+                else:
+                    found.append((rule, site))
+        if not found:
             return copy, applied, list(refused)
-        chosen.apply(copy, dialect, found)
+        rule, rewrite = found[0]
+        rule.apply(copy, dialect, rewrite)
         verify(copy)
-        applied.append(found)
+        applied.append(rewrite)
 
 
 def difference(one: bytes, other: bytes, where: Callable[[bytes], Runner]) -> str | None:

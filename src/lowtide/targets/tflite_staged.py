@@ -129,7 +129,8 @@ class StagedTflite(Staged):
         """The same of a rewritten model, beside the original as it came.
 
         Raises:
-            VerificationError: it computes something else, or its arena is not as predicted.
+            VerificationError: it computes something else, its arena is not as predicted, or neither
+                runtime runs it.
         """
         prepared, before = self._prepared, self._original.before
         after: TflmMeasurement | None = None
@@ -161,10 +162,14 @@ class StagedTflite(Staged):
             if not difference.within:
                 raise VerificationError(f"in {runtime} {difference.where}: nothing was written")
             found[runtime] = difference
+        if not found:
+            raise VerificationError(
+                f"the rewritten model cannot be compared with the original: {'; '.join(notes)}"
+            )
         identical = all(difference.identical for difference in found.values())
         verification: dict[str, object] = {
-            "numerics": ("identical" if identical else "close") if found else "skipped",
-            "max_abs_error": max((d.max_abs_error for d in found.values()), default=0.0),
+            "numerics": "identical" if identical else "close",
+            "max_abs_error": max(difference.max_abs_error for difference in found.values()),
             "order": "not_checked" if after is None else "executed",
         }
         measured = self._in_litert_bytes(result)
