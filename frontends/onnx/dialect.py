@@ -69,6 +69,11 @@ class OnnxDialect:
         return True
 
     @property
+    def most_parts(self) -> int | None:
+        """How many tensors a Concat takes: any number."""
+        return None
+
+    @property
     def accumulates(self) -> bool:
         """Whether a convolution can add to an operand: ONNX Runtime's FusedConv does."""
         return True

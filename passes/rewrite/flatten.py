@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import PlanError
 from lowtide.ir.semantics import Concat
-from lowtide.passes.rewrite.rule import Rewrite
+from lowtide.passes.rewrite.rule import Refusal, Rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lowtide.ir import Graph, Op, Tensor
     from lowtide.passes.rewrite.dialect import Dialect
-    from lowtide.passes.rewrite.rule import Refusal
 
 __all__ = ["Flatten"]
 
@@ -40,19 +39,20 @@ class Flatten:
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:
         """Outer concatenations."""
         for op in graph.ops:
-            if _pattern(graph, op, dialect) is not None:
-                yield Rewrite(self.name, op.name)
+            found = _pattern(graph, op, dialect)
+            if found is None:
+                continue
+            reason = _obstacle(*found, dialect)
+            yield Refusal(self.name, op.name, reason) if reason else Rewrite(self.name, op.name)
 
     def apply(self, graph: Graph, dialect: Dialect, rewrite: Rewrite) -> None:
         """One concatenation of the innermost parts."""
         op = graph.op(rewrite.op)
         found = _pattern(graph, op, dialect)
-        if found is None:
+        if found is None or _obstacle(*found, dialect):
             raise PlanError(f"{rewrite}: there is no concatenation of concatenations")
         outer, inner = found
-        parts: list[Tensor] = []
-        for part in outer.parts:
-            parts += inner[part].parts if part in inner else [part]
+        parts = _parts(outer, inner)
         result = op.outputs[0]
         name = f"{op.name}/flat"
         joined = dialect.join(graph, name, parts, outer.axis, result, before=op)
@@ -74,3 +74,19 @@ def _pattern(graph: Graph, op: Op, dialect: Dialect) -> tuple[Concat, dict[Tenso
         if len(part.uses) == 1 and part not in graph.outputs:
             inner[part] = concat
     return (outer, inner) if inner else None
+
+
+def _parts(outer: Concat, inner: Mapping[Tensor, Concat]) -> list[Tensor]:
+    """The innermost parts."""
+    found: list[Tensor] = []
+    for part in outer.parts:
+        found += inner[part].parts if part in inner else [part]
+    return found
+
+
+def _obstacle(outer: Concat, inner: Mapping[Tensor, Concat], dialect: Dialect) -> str:
+    """Why it cannot be done; empty if it can."""
+    count = len(_parts(outer, inner))
+    if dialect.most_parts is not None and count > dialect.most_parts:
+        return f"it would have {count} parts, the runtime concatenates {dialect.most_parts}"
+    return ""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lowtide.errors import PlanError
+from lowtide.passes.rewrite.cancel import Cancel
+from lowtide.passes.rewrite.constants import Constants
 from lowtide.passes.rewrite.flatten import Flatten
+from lowtide.passes.rewrite.identity import Identity
 from lowtide.passes.rewrite.kernelwise import Kernelwise
+from lowtide.passes.rewrite.pad import Pad
 from lowtide.passes.rewrite.rule import Rewrite
 from lowtide.passes.rewrite.sums import Sums
 from lowtide.passes.rewrite.through import Through
@@ -16,7 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["EXACT", "RULES", "parse_rewrite", "rule", "rule_of"]
 
-RULES: tuple[Rule, ...] = (Flatten(), Through(), Kernelwise(), Sums())
+RULES: tuple[Rule, ...] = (
+    Identity(),
+    Constants(),
+    Cancel(),
+    Pad(),
+    Flatten(),
+    Through(),
+    Kernelwise(),
+    Sums(),
+)
 EXACT: tuple[Rule, ...] = tuple(r for r in RULES if r.exact)
 
 

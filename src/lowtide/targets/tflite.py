@@ -8,10 +8,11 @@ accounting without scratch, run in LiteRT, and never called optimal.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from lowtide.backends.tflite import rebuild
 from lowtide.backends.tflite.tflm import (
     ACCOUNTING,
     Kernels,
@@ -25,12 +26,13 @@ from lowtide.backends.tflite.tflm import (
     plan_offsets,
     stored_offsets,
 )
+from lowtide.backends.tflite.tflm.in_place import whitelist
 from lowtide.devices import place_arena
 from lowtide.errors import InputError, LowtideError, MissingExtraError, ModelError
-from lowtide.frontends.tflite import import_graph, read
+from lowtide.frontends.tflite import TfliteDialect, import_graph, read
 from lowtide.ir import Role, simulate
 from lowtide.passes.plan import InPlacePair
-from lowtide.planning import Planned, Prepared
+from lowtide.planning import Planned, Prepared, Rewritable
 from lowtide.sources import Origin
 from lowtide.targets.tflite_staged import StagedTflite
 from lowtide.targets.workspace import unknown_workspace
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from lowtide.settings import Settings
 
 __all__ = ["PlannedTflite", "PreparedTflite", "prepare", "prepare_source"]
+
+_MOST_PARTS = 10  # that TFLM's CONCATENATION takes: kMaxInputNum
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,20 @@ class PreparedTflite(Prepared):
         if self.kernels is Kernels.REFERENCE:
             return run.required_bytes
         return head + run.required_bytes - run.head_bytes
+
+    def rewritable(self) -> Rewritable:
+        """The main subgraph; what becomes of it is a file like any other."""
+        dialect = TfliteDialect(
+            self.file, self.imported, sharing=whitelist(self.kernels), most_parts=_MOST_PARTS
+        )
+        return Rewritable(self.graph, dialect, ACCOUNTING, self._rebuilt)
+
+    def _rebuilt(self, edited: Graph) -> Prepared:
+        file = read(rebuild(self.file, self.imported, edited))
+        new = prepare_source(file, self.source, self.settings)
+        known = {field.name: getattr(new, field.name) for field in fields(PreparedTflite)}
+        known["notes"] = tuple(dict.fromkeys((*self.notes, *new.notes)))
+        return replace(self, **known)
 
     def conclude(self, planned: Planned) -> Planned:
         """The plan with offsets for TFLM, or the file's own order where that is not better."""
@@ -229,6 +247,11 @@ class PreparedTflite(Prepared):
         """The model in the planned order, with its offline plan."""
         del folder
         return StagedTflite(self, planned, destination)
+
+    def as_it_was(self, planned: Planned) -> PreparedTflite:
+        """The model before rewrites."""
+        old = None if planned.unrewritten is None else planned.unrewritten.prepared
+        return old if isinstance(old, PreparedTflite) else self
 
 
 def prepare(path: Path, settings: Settings, progress: Progress | None = None) -> PreparedTflite:
