@@ -21,7 +21,7 @@ class _Network:
         self.weights: list[onnx.TensorProto] = []
         self.shapes: dict[str, tuple[int, ...]] = {"x": (1, 4, 6, 5)}
 
-    def constant(self, values: NDArray[np.float32]) -> str:
+    def constant(self, values: NDArray[np.float32] | NDArray[np.int64]) -> str:
         self.weights.append(numpy_helper.from_array(values, f"w{len(self.weights)}"))
         return self.weights[-1].name
 
@@ -47,7 +47,7 @@ class _Network:
         """An op that goes through a concatenation."""
         shape = self.shapes[x]
         width = shape[1]
-        match int(self.random.integers(8)):
+        match int(self.random.integers(12)):
             case 0:
                 return self.add("Relu", [x], shape)
             case 1:
@@ -65,8 +65,28 @@ class _Network:
                 return self.add("AveragePool", [x], shape, kernel_shape=[3, 3], pads=[1] * 4)
             case 6:
                 return self.conv(x, width * 2, kernel=3, groups=width)
-            case _:
+            case 7:
                 return self.conv(x, width, kernel=3, groups=2)
+            case 8:
+                return self.add("Identity", [x], shape)
+            case 9:
+                amounts = self.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+                padded = (*shape[:2], shape[2] + 2, shape[3] + 2)
+                x = self.add("Pad", [x, amounts], padded)
+                weights = self.weight(width, width, 3, 3)
+                return self.add("Conv", [x, weights], shape)
+            case 10:
+                size = self.constant(np.array([1, width - 1], np.int64))
+                name = f"split_{len(self.nodes)}"
+                parts = [f"{name}_{index}" for index in range(2)]
+                self.nodes.append(helper.make_node("Split", [x, size], parts, name=name, axis=1))
+                for part, length in zip(parts, (1, width - 1), strict=True):
+                    self.shapes[part] = (shape[0], length, *shape[2:])
+                return self.concat(parts)
+            case _:
+                halves = [self.weight(1, *shape[1:3], 1) for _ in range(shape[3])]
+                addend = self.add("Concat", halves, shape, axis=3)
+                return self.add("Add", [x, addend], shape)
 
     def concat(self, parts: list[str]) -> str:
         width = sum(self.shapes[part][1] for part in parts)

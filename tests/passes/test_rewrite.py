@@ -130,7 +130,7 @@ def test_the_patterns_are_met() -> None:
         for each in RULES:
             found = [s for s in each.sites(graph, dialect) if isinstance(s, Rewrite)]
             met[each.name] = met.get(each.name, 0) + len(found)
-    assert min(met.values()) >= 5, met
+    assert min(met.values()) >= 3, met
 
 
 def test_a_budget_is_met_with_fewer_rewrites() -> None:
