@@ -55,7 +55,8 @@ class _Rebuild:
     def run(self) -> ir.Model:
         graph = self.model.graph
         constants = [node for node in graph if node.op_type == "Constant" and not node.domain]
-        dropped = [self.nodes[op.name] for op in self.original.ops if not self._kept(op)]
+        kept = {op.name for op in self.edited.ops if self._kept(op)}
+        dropped = [node for name, node in self.nodes.items() if name not in kept]
         order: list[ir.Node] = list(constants)
         for op in self.edited.ops:
             if self._kept(op):

@@ -24,7 +24,7 @@ __all__ = ["OnnxDialect"]
 
 _MAX_ITEMS = 64
 _MS = "com.microsoft"
-_INTEGERS = (6, 7)  # int32, int64
+_FLOAT, _INTEGERS = 1, (6, 7)  # float32; int32, int64
 _PARAMETERS = {  # of FusedConv's activations, in the order of `activation_params`
     "Relu": (),
     "Sigmoid": (),
@@ -40,7 +40,7 @@ class OnnxDialect:
 
     Attributes:
         versions: of the operator sets, by domain.
-        integers: of small constants, by name.
+        integers: small constants of whole numbers, by name.
         threads: of the session, on which some kernels' scratch depends.
         scratch: whether kernels need any: those for blocks of channels, which ONNX Runtime puts
             there at its highest level, do not.
@@ -234,7 +234,13 @@ class OnnxDialect:
 
 
 def _integers(name: str, tensor: onnx_ir.TensorProtocol | None) -> dict[str, tuple[int, ...]]:
-    """The values of a small constant of integers, by its name."""
-    if tensor is None or tensor.dtype.value not in _INTEGERS or tensor.size > _MAX_ITEMS:
+    """The values of a small constant of integers, or of one float that is whole, by its name."""
+    if tensor is None or tensor.size > _MAX_ITEMS:
         return {}
-    return {name: tuple(int(value) for value in tensor.numpy().reshape(-1))}
+    kind = tensor.dtype.value
+    if kind not in _INTEGERS and (kind != _FLOAT or tensor.size != 1):
+        return {}
+    values = [value.item() for value in tensor.numpy().reshape(-1)]
+    if not all(float(value).is_integer() for value in values):
+        return {}
+    return {name: tuple(int(value) for value in values)}

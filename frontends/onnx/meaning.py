@@ -10,6 +10,7 @@ from lowtide.ir.semantics import (
     Concat,
     Convolution,
     Identity,
+    Pad,
     Pointwise,
     Pooling,
     Slice,
@@ -59,6 +60,8 @@ def meaning(op: Op, integers: Callable[[Tensor], tuple[int, ...] | None]) -> Mea
         return _split(op)
     if op.kind == "Slice":
         return _slice(op, integers)
+    if op.kind == "Pad":
+        return _pad(op, integers)
     return _add(op) or _pointwise(op)
 
 
@@ -154,6 +157,9 @@ def _pooling(op: Op) -> Pooling | None:
     windows = _windows(op, data, cast("tuple[int, ...]", kernel))
     if windows is None:
         return None
+    padded = any(window.before or window.after for window in windows.values())
+    if padded and op.kind == "AveragePool" and op.attributes.get("count_include_pad", 0):
+        return None
     return Pooling(op, data, channels=_CHANNELS, windows=windows)
 
 
@@ -190,6 +196,23 @@ def _slice(op: Op, integers: Callable[[Tensor], tuple[int, ...] | None]) -> Slic
     start = starts[axes.index(cut[0])]
     start = min(max(start + length if start < 0 else start, 0), length)
     return Slice(op, data, axis, start, start + op.outputs[0].shape[axis])
+
+
+def _pad(op: Op, integers: Callable[[Tensor], tuple[int, ...] | None]) -> Pad | None:
+    data, amounts, value = (_operand(op, position) for position in range(3))
+    if data is None or op.attributes.get("mode", "constant") != "constant":
+        return None
+    if _operand(op, 3) is not None or op.attributes.get("value", 0.0):
+        return None
+    if value is not None and integers(value) != (0,):
+        return None
+    given = op.attributes.get("pads") if amounts is None else integers(amounts)
+    rank = len(data.shape)
+    pads = cast("tuple[int, ...]", given or ())
+    if len(pads) != 2 * rank or any(pad < 0 for pad in pads):
+        return None
+    sizes = {axis: (pads[axis], pads[rank + axis]) for axis in range(rank)}
+    return Pad(op, data, {axis: size for axis, size in sizes.items() if any(size)})
 
 
 def _add(op: Op) -> Add | None:

@@ -71,7 +71,7 @@ class Cancel:
         found = _result(op, dialect)
         if found is None or _obstacle(graph, op, found):
             raise PlanError(f"{rewrite}: the op undoes nothing")
-        before = [t.producer for t in op.operands if t.producer is not None]
+        before = dict.fromkeys(t.producer for t in op.operands if t.producer is not None)
         if isinstance(found, _Cut):
             name = f"{op.name}/part"
             part = dialect.slice(

@@ -283,14 +283,16 @@ def _tried(
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         path = destination or Path(folder, "model")
         staged = planned.prepared.stage(planned, path, Path(folder))
+        outcome, failure = None, ""
         try:
             outcome = staged.verify()
-            failure = "other bits" if exact and outcome.verification["numerics"] == "close" else ""
-            if outcome.is_worse:
-                failure = "a higher peak"
         except VerificationError as error:
             failure = str(error)
-        if not failure:
+        if outcome is not None and outcome.is_worse:
+            failure = "a higher peak"
+        elif outcome is not None and exact and outcome.verification["numerics"] == "close":
+            failure = "other bits"
+        if outcome is not None and not failure:
             if destination is not None and not _refused(planned, outcome):
                 staged.commit()
             return planned, outcome

@@ -51,12 +51,14 @@ def improve(planned: Planned, progress: Progress | None = None) -> Planned:
         planned = replace(planned, refused=choice.refused)
         if not choice.rewrites:
             return planned
+        # In the source's order, as a saved plan has it: the order found is found again.
+        edited = rewritten(source.graph, source.dialect, choice.rewrites)
         names = tuple(map(str, choice.rewrites))
-        found = make_plan(_prepared(prepared, source, choice.graph, names), progress)
+        found = make_plan(_prepared(prepared, source, edited, names), progress)
     except (ModelError, InputError) as error:
         return _noted(planned, f"the model is not rewritten: {error}")
     if _better(found, planned):
-        more = _more_flops(source.graph, choice.graph)
+        more = _more_flops(source.graph, edited)
         return replace(found, unrewritten=planned, more_flops=more, refused=choice.refused)
     before, after = choice.peak_before_bytes, choice.peak_after_bytes
     return _noted(
