@@ -12,6 +12,7 @@ from lowtide.backends.tflite.tflm.interpreter import captured, open_interpreter
 from lowtide.bench.tflite_builder import TfliteBuilder
 from lowtide.frontends.tflite import TfliteImport, TfliteSource, import_graph, read
 from lowtide.ir import unroll, verify
+from lowtide.ir.semantics import Window
 from lowtide.passes.rewrite.rule import Refusal
 
 if TYPE_CHECKING:
@@ -363,9 +364,18 @@ def network(kind: str, seed: int, layers: int = 12, *, half: bool = False) -> by
                 joined = net.pool(joined, "MAX", size=2, stride=1, same=True)
             return convolved(joined, depthwise=bool(rng.random() < 0.6))
         if choice == 4:
+            depthwise = bool(rng.random() < 0.5)
+            if rng.random() < 0.5:  # what the convolution's own padding can be
+                stride = int(rng.integers(1, 3))
+                windows = [Window(3, stride).same(n) for n in data.shape[1:3]]
+                pairs = [(0, 0), *((w.before, w.after) for w in windows), (0, 0)]
+                many = data.shape[3] if depthwise else 3
+                return net.conv(
+                    net.pad(data, pairs), many, stride=stride, same=False, depthwise=depthwise
+                )
             before, after = (int(n) for n in rng.integers(0, 3, 2))
             padded = net.pad(data, [(0, 0), (before, after), (before, after), (0, 0)])
-            return convolved(padded, depthwise=bool(rng.random() < 0.5), same=False)
+            return convolved(padded, depthwise=depthwise, same=False)
         if choice == 5:
             return net.no_op(str(rng.choice(_NO_OPS)), data)
         if choice == 6:
