@@ -52,7 +52,7 @@ def check_gain(result: lowtide.Result) -> None:
     """Measured: less than without rewrites, and what was planned."""
     assert result.report.rewriting is not None
     without = int(str(result.report.rewriting["peak_without"]))
-    measured = {k: int(str(v)) for k, v in result.report.measured.items() if isinstance(v, int)}
+    measured = {k: int(v) for k, v in result.report.measured.items() if isinstance(v, int)}
     assert measured["peak_after"] == result.plan.arena_bytes
     assert measured["peak_after"] < without <= measured["peak_before"]
     assert measured["required_after"] < measured["required_before"]
