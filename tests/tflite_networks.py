@@ -12,6 +12,7 @@ from lowtide.backends.tflite.tflm.interpreter import captured, open_interpreter
 from lowtide.bench.tflite_builder import TfliteBuilder
 from lowtide.frontends.tflite import TfliteImport, TfliteSource, import_graph, read
 from lowtide.ir import unroll, verify
+from lowtide.ir.semantics import Window
 from lowtide.passes.rewrite.rule import Refusal
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ _INDEX = "INT32"
 
 
 class Value(NamedTuple):
-    """A tensor under construction: its index, shape and which of the scales it has."""
+    """A tensor under construction: its number, shape and which of the scales it has."""
 
-    index: int
+    tensor: int
     shape: tuple[int, ...]
     scale: int = 0
 
@@ -127,11 +128,11 @@ class Network:
         **values: object,
     ) -> None:
         """An operator; operands are values, or the indices of other constants."""
-        self.read |= {v.index for v in inputs if isinstance(v, Value)}
+        self.read |= {v.tensor for v in inputs if isinstance(v, Value)}
         self.build.op(
             kind,
-            [v.index if isinstance(v, Value) else v for v in inputs],
-            [r.index for r in results],
+            [v.tensor if isinstance(v, Value) else v for v in inputs],
+            [r.tensor for r in results],
             options,
             values=values,
             version=self.version if version is None else version,
@@ -239,7 +240,7 @@ class Network:
         results = [self.value(shape, data.scale) for _ in range(parts)]
         # Names are by number: those of several results at once are made apart.
         for number, result in enumerate(results):
-            tensor = self.build.model.subgraphs[0].tensors[result.index]
+            tensor = self.build.model.subgraphs[0].tensors[result.tensor]
             tensor.name = f"{tensor.name}.{number}"
         self.ops(
             "SPLIT", [self.integers([axis], ()), data], results, "SplitOptions", numSplits=parts
@@ -299,9 +300,9 @@ class Network:
 
     def data(self, *outputs: Value) -> bytes:
         """The file; without outputs, what nobody reads is one."""
-        self.build.inputs(*(v.index for v in self.sources))
-        left = [v for v in self.made if v.index not in self.read]
-        self.build.outputs(*(v.index for v in outputs or left))
+        self.build.inputs(*(v.tensor for v in self.sources))
+        left = [v for v in self.made if v.tensor not in self.read]
+        self.build.outputs(*(v.tensor for v in outputs or left))
         return self.build.data()
 
 
@@ -363,9 +364,18 @@ def network(kind: str, seed: int, layers: int = 12, *, half: bool = False) -> by
                 joined = net.pool(joined, "MAX", size=2, stride=1, same=True)
             return convolved(joined, depthwise=bool(rng.random() < 0.6))
         if choice == 4:
+            depthwise = bool(rng.random() < 0.5)
+            if rng.random() < 0.5:  # what the convolution's own padding can be
+                stride = int(rng.integers(1, 3))
+                windows = [Window(3, stride).same(n) for n in data.shape[1:3]]
+                pairs = [(0, 0), *((w.before, w.after) for w in windows), (0, 0)]
+                many = data.shape[3] if depthwise else 3
+                return net.conv(
+                    net.pad(data, pairs), many, stride=stride, same=False, depthwise=depthwise
+                )
             before, after = (int(n) for n in rng.integers(0, 3, 2))
             padded = net.pad(data, [(0, 0), (before, after), (before, after), (0, 0)])
-            return convolved(padded, depthwise=bool(rng.random() < 0.5), same=False)
+            return convolved(padded, depthwise=depthwise, same=False)
         if choice == 5:
             return net.no_op(str(rng.choice(_NO_OPS)), data)
         if choice == 6:
@@ -408,19 +418,19 @@ def exhausted(
     applied: list[Rewrite] = []
     refused: dict[Refusal, None] = {}
     while True:
-        found: Rewrite | None = None
+        found: list[tuple[Rule, Rewrite]] = []
         for rule in rules:
             for site in rule.sites(copy, dialect):
                 if isinstance(site, Refusal):
                     refused[site] = None
-                elif found is None:
-                    found = site
-                    chosen = rule
-        if found is None:
+                else:
+                    found.append((rule, site))
+        if not found:
             return copy, applied, list(refused)
-        chosen.apply(copy, dialect, found)
+        rule, rewrite = found[0]
+        rule.apply(copy, dialect, rewrite)
         verify(copy)
-        applied.append(found)
+        applied.append(rewrite)
 
 
 def difference(one: bytes, other: bytes, where: Callable[[bytes], Runner]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -118,20 +119,22 @@ def test_a_copy_is_changed_alone() -> None:
     assert "layers" not in node.fields
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (lambda n: n.set("small", 128), ModelError, "Canvas.small cannot hold 128"),
-        (lambda n: n.set_numbers("sizes", [2**63]), ModelError, "Canvas.sizes cannot hold"),
-        (lambda n: n.set("name", 1), TypeError, "Canvas.name"),
-        (lambda n: n.set_data("count", b"1234"), TypeError, "Canvas.count holds no bytes"),
-        (lambda n: n.set_node("name", n), TypeError, "Canvas.name is no table"),
-        (lambda n: n.data("layers"), TypeError, "Canvas.layers holds tables"),
-        (lambda n: n.node("name"), TypeError, "Canvas.name is no table"),
-        (lambda n: n.set("no such field", 1), KeyError, "no such field"),
-    ],
-)
-def test_mistakes_are_refused(change: Any, error: type[Exception], message: str) -> None:
+MISTAKES: list[tuple[Callable[[Node], object], type[Exception], str]] = [
+    (lambda n: n.set("small", 128), ModelError, "Canvas.small cannot hold 128"),
+    (lambda n: n.set_numbers("sizes", [2**63]), ModelError, "Canvas.sizes cannot hold"),
+    (lambda n: n.set("name", 1), TypeError, "Canvas.name"),
+    (lambda n: n.set_data("count", b"1234"), TypeError, "Canvas.count holds no bytes"),
+    (lambda n: n.set_node("name", n), TypeError, "Canvas.name is no table"),
+    (lambda n: n.data("layers"), TypeError, "Canvas.layers holds tables"),
+    (lambda n: n.node("name"), TypeError, "Canvas.name is no table"),
+    (lambda n: n.set("no such field", 1), KeyError, "no such field"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), MISTAKES)
+def test_mistakes_are_refused(
+    change: Callable[[Node], object], error: type[Exception], message: str
+) -> None:
     node = Node(CANVAS, "Canvas")
     node.set_data("name", b"n")
     node.fields["layers"] = [Node(CANVAS, "Layer")]

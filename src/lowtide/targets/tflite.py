@@ -34,6 +34,7 @@ from lowtide.ir import Role, simulate
 from lowtide.passes.plan import InPlacePair
 from lowtide.planning import Planned, Prepared, Rewritable
 from lowtide.sources import Origin
+from lowtide.targets.tflite_half import widened
 from lowtide.targets.tflite_staged import StagedTflite
 from lowtide.targets.workspace import unknown_workspace
 
@@ -68,6 +69,7 @@ class PreparedTflite(Prepared):
         scratch: what the kernels of the device ask for: measured, or an estimate.
         executed: what the reference kernels ask for, which run here.
         before: the model in TFLM as it came; None where TFLM does not run it.
+        came: the file before its float16 weights were widened; None where that was not needed.
     """
 
     runtime: ClassVar[str] = "TensorFlow Lite Micro"
@@ -79,6 +81,7 @@ class PreparedTflite(Prepared):
     scratch: KernelScratch
     executed: KernelScratch
     before: TflmMeasurement | None
+    came: TfliteSource | None = None
 
     @property
     def kernels(self) -> Kernels:
@@ -137,7 +140,7 @@ class PreparedTflite(Prepared):
         file = read(rebuild(self.file, self.imported, edited))
         new = prepare_source(file, self.source, self.settings)
         known = {field.name: getattr(new, field.name) for field in fields(PreparedTflite)}
-        known["notes"] = tuple(dict.fromkeys((*self.notes, *new.notes)))
+        known |= {"notes": tuple(dict.fromkeys((*self.notes, *new.notes))), "came": self.came}
         return replace(self, **known)
 
     def conclude(self, planned: Planned) -> Planned:
@@ -289,6 +292,9 @@ def prepare_source(
     except MissingExtraError:
         raise
     except LowtideError as error:
+        wide = _widened(source, origin, settings, progress)
+        if wide is not None:
+            return replace(wide, seconds=time.perf_counter() - started)
         every = tuple((s.index, op.index) for s in source.model.subgraphs for op in s.operators)
         scratch = KernelScratch({}, "none", every)
         notes.append(f"it does not run in TensorFlow Lite Micro, so nothing is measured: {error}")
@@ -321,6 +327,25 @@ def prepare_source(
         executed=executed,
         before=before,
     )
+
+
+def _widened(
+    source: TfliteSource, origin: Origin, settings: Settings, progress: Progress | None
+) -> PreparedTflite | None:
+    """The model with float32 for float16 weights; None where TFLM does not run that either."""
+    if settings.quantize == "float16" or not settings.rewriting.allowed:
+        return None
+    file = widened(source)
+    if file is None:
+        return None
+    found = prepare_source(file, origin, settings, progress)
+    if found.before is None:
+        return None
+    note = (
+        f"weights stored as float16 are stored as float32, since TensorFlow Lite Micro converts "
+        f"none: the file has {len(file.data):,} bytes instead of {len(source.data):,}"
+    )
+    return replace(found, came=source, notes=(note, *found.notes))
 
 
 def _label(origin: Origin) -> str:
