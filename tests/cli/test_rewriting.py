@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
 import lowtide
 from lowtide import optimizer
@@ -132,3 +133,53 @@ def test_errors(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         with pytest.raises(PlanError):
             optimizer.apply(bad, model, output=tmp_path / "bad.onnx")
     assert not (tmp_path / "bad.onnx").exists()
+
+
+def wide(path: Path, side: int = 32) -> Path:
+    """Branches that are joined before a depthwise convolution makes them smaller."""
+    random = np.random.default_rng(0)
+    weights: list[onnx.TensorProto] = []
+
+    def weight(*shape: int) -> str:
+        values = random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        name = f"w{len(weights)}"
+        weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    def conv(x: str, name: str, *operands: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node("Conv", [x, *operands], [name], name=name, **attributes)
+
+    parts = [f"branch{index}" for index in range(4)]
+    nodes = [conv("image", part, weight(8, 3, 3, 3), pads=[1] * 4) for part in parts]
+    nodes.append(helper.make_node("Concat", parts, ["joined"], name="joined", axis=1))
+    deep = {"pads": [1] * 4, "strides": [2, 2], "group": 32}
+    nodes.append(conv("joined", "deep", weight(32, 1, 3, 3), weight(32), **deep))
+    nodes.append(helper.make_node("Relu", ["deep"], ["deeper"], name="deeper"))
+    nodes.append(conv("deeper", "out", weight(8, 32, 1, 1)))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "wide",
+        [value("image", onnx.TensorProto.FLOAT, [1, 3, side, side])],
+        [value("out", onnx.TensorProto.FLOAT, [1, 8, side // 2, side // 2])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("target", ["onnx", "onnxruntime", "tensorflow", "tflite", "tvm", "c"])
+def test_every_target(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Kernel-wise partitioning by default: executed, and below the best order of any ops."""
+    model = wide(tmp_path / "wide.onnx")
+    plain = lowtide.analyze(model, target=target, rewrite="none")
+    output = tmp_path / f"out.{target}"
+    found = optimized(model, output, "--target", target, capsys=capsys)
+    assert found["verification"]["order"] == "executed"
+    assert any(name.startswith("kernelwise@") for name in found["rewriting"]["applied"])
+    assert 4 * found["peak_bytes"]["after"] < 3 * plain.peak_bytes.after
+    assert 4 * found["measured"]["peak_after"] < 3 * plain.peak_bytes.after
+    if target in ("onnx", "onnxruntime"):
+        assert found["verification"]["numerics"] == "identical"
+    assert output.exists()
