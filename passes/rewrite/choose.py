@@ -96,11 +96,11 @@ def choose(
         every = search.one_by_one(every)
     if every and search.peak(every) < before:
         budget = None if budget_bytes is None else min(budget_bytes, before - 1)
-        every = search.fewest(every, budget)
+        chosen = search.settled(search.fewest(every, budget))
+        chosen = search.fewest(chosen, budget)  # in these very orders
     else:
-        every = ()
-    chosen = search.settled(every)
-    return Choice(chosen, search.graph(chosen), before, search.peak(every), refused)
+        chosen = ()
+    return Choice(chosen, search.graph(chosen), before, search.peak(chosen), refused)
 
 
 class _Search:
@@ -185,14 +185,15 @@ class _Search:
         """
         size = len(rewrites)
         while size >= 1 and self._left > 0:
-            end = len(rewrites)
+            count = end = len(rewrites)
             while end > 0 and self._left > 0:
                 start = max(0, end - size)
                 trial = self._without_misfits(rewrites[:start] + rewrites[end:])
                 if self.peak(trial) <= max(self.peak(rewrites), budget or 0):
                     rewrites = trial
                 end = min(start, len(rewrites))
-            size //= 2
+            if size > 1 or len(rewrites) == count:  # one by one until all are needed
+                size //= 2
         return rewrites
 
     def _without_misfits(self, rewrites: Sequence[Rewrite]) -> tuple[Rewrite, ...]:

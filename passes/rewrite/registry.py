@@ -8,6 +8,7 @@ from lowtide.errors import PlanError
 from lowtide.passes.rewrite.cancel import Cancel
 from lowtide.passes.rewrite.constants import Constants
 from lowtide.passes.rewrite.flatten import Flatten
+from lowtide.passes.rewrite.fold import Fold
 from lowtide.passes.rewrite.identity import Identity
 from lowtide.passes.rewrite.kernelwise import Kernelwise
 from lowtide.passes.rewrite.pad import Pad
@@ -28,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     Flatten(),
     Through(),
     Kernelwise(),
+    Fold(),
     Sums(),
 )
 EXACT: tuple[Rule, ...] = tuple(r for r in RULES if r.exact)
