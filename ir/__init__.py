@@ -4,7 +4,7 @@ from lowtide.ir.accounting import Accounting
 from lowtide.ir.graph import Graph
 from lowtide.ir.liveness import Buffer, Step, Timeline, simulate
 from lowtide.ir.op import InPlace, Op, Traits
-from lowtide.ir.recipe import Joined, Part, Recipe, Values
+from lowtide.ir.recipe import Cast, Joined, Part, Recipe, Values
 from lowtide.ir.tensor import Alias, Role, Tensor, Use
 from lowtide.ir.text import parse, print_graph
 from lowtide.ir.unroll import refresh_views, unroll
@@ -14,6 +14,7 @@ __all__ = [
     "Accounting",
     "Alias",
     "Buffer",
+    "Cast",
     "Graph",
     "InPlace",
     "Joined",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lowtide.ir.tensor import Tensor
 
-__all__ = ["Joined", "Part", "Recipe", "Values"]
+__all__ = ["Cast", "Joined", "Part", "Recipe", "Values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,17 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Cast:
+    """The values of `base` in the tensor's own element type, which holds them exactly."""
+
+    base: Tensor
+
+    def mapped(self, tensors: Mapping[Tensor, Tensor]) -> Cast:
+        """The same of a copy of the graph."""
+        return replace(self, base=tensors[self.base])
+
+
+@dataclass(frozen=True, slots=True)
 class Values:
     """These values, in row-major order; one for every element, or one for all of them."""
 
@@ -54,4 +65,4 @@ class Values:
         return self
 
 
-Recipe = Part | Joined | Values
+Recipe = Cast | Joined | Part | Values

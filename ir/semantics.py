@@ -6,11 +6,11 @@ them. Axes are those of the op's data and of its result, from 0, in the dialect'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lowtide.ir.op import Op
     from lowtide.ir.tensor import Tensor
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Add",
     "Concat",
+    "Conversion",
     "Convolution",
     "Identity",
     "Meaning",
+    "Pad",
     "Pointwise",
     "Pooling",
     "Slice",
     "Split",
     "Window",
+    "common_padding",
 ]
 
 
@@ -55,6 +58,36 @@ class Window:
     def results(self, length: int) -> int:
         """How many results `length` positions of data give."""
         return max(0, (length + self.before + self.after - self.reach) // self.stride + 1)
+
+    def same(self, length: int) -> Window:
+        """Padded so that the results are `length` over the stride, rounded up.
+
+        No more is padded than that takes, half of it on each side, the odd zero behind.
+        """
+        results = -(-length // self.stride)
+        total = max(0, (results - 1) * self.stride + self.reach - length)
+        return replace(self, before=total // 2, after=total - total // 2)
+
+
+def common_padding(windows: Mapping[int, Window], shape: Sequence[int]) -> frozenset[str]:
+    """Which of the paddings `none` and `same` (`Window.same`) gives all windows what they read.
+
+    What a window reads follows from `before` and the number of results: zeros behind the last
+    position that is read are none.
+
+    Args:
+        windows: by axis.
+        shape: of the data.
+    """
+    found = {"none", "same"}
+    for axis, window in windows.items():
+        length = shape[axis]
+        options = {"none": replace(window, before=0, after=0), "same": window.same(length)}
+        for name, option in options.items():
+            reads = (option.before, option.results(length))
+            if reads != (window.before, window.results(length)):
+                found.discard(name)
+    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +161,11 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """A reduction over a window, channel by channel; windows by spatial axis."""
+    """A reduction over a window, channel by channel; windows by spatial axis.
+
+    It goes over the positions inside the data: padding is left out, of a mean's count as well. (An
+    op that counts padding as data has no meaning here.)
+    """
 
     op: Op
     data: Tensor
@@ -161,6 +198,29 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True)
+class Pad:
+    """Zeros around the data: what a convolution's own padding counts as.
+
+    Attributes:
+        op: the op.
+        data: what is padded.
+        sizes: zeros in front of the data and behind it, by axis; axes without any are left out.
+    """
+
+    op: Op
+    data: Tensor
+    sizes: Mapping[int, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """The operand's values in another element type, which holds them exactly."""
+
+    op: Op
+    data: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """The result is the operand: nothing is computed, and the shape is the same."""
 
@@ -168,4 +228,6 @@ class Identity:
     data: Tensor
 
 
-Meaning = Add | Concat | Convolution | Identity | Pointwise | Pooling | Slice | Split
+Meaning = (
+    Add | Concat | Conversion | Convolution | Identity | Pad | Pointwise | Pooling | Slice | Split
+)

@@ -5,8 +5,11 @@
 
 The operators are permuted, named metadata is replaced or added, and everything else stays the bytes
 that it was.
+
+    data = rebuild(source, imported, graph)      after rewriting: a new source of the same format
 """
 
 from lowtide.backends.tflite.emit import PLAN, emit, write
+from lowtide.backends.tflite.rebuild import rebuild
 
-__all__ = ["PLAN", "emit", "write"]
+__all__ = ["PLAN", "emit", "rebuild", "write"]

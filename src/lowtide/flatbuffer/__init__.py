@@ -12,11 +12,13 @@ from lowtide.flatbuffer.comparison import differences
 from lowtide.flatbuffer.schema import Field, Kind, Schema, TableType
 from lowtide.flatbuffer.table import Table
 from lowtide.flatbuffer.verifier import Limits, Range, Verified, verify
+from lowtide.flatbuffer.writer import Node, write
 
 __all__ = [
     "Field",
     "Kind",
     "Limits",
+    "Node",
     "Range",
     "Schema",
     "Table",
@@ -24,4 +26,5 @@ __all__ = [
     "Verified",
     "differences",
     "verify",
+    "write",
 ]
