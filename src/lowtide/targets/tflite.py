@@ -18,7 +18,9 @@ from lowtide.backends.tflite.tflm import (
     KernelScratch,
     annotate,
     check_plan,
+    elided_graph,
     estimate_scratch,
+    find_elision,
     greedy_head,
     measure,
     measure_scratch,
@@ -165,6 +167,14 @@ class PreparedTflite(Prepared):
             # The search counted scratch that the device may not need.
             bound = min(certificate.lower_bound_bytes, self._tensors_of_one_op())
             certificate = replace(certificate, lower_bound_bytes=bound, bound_method="trivial")
+        if certificate is not None and offline.head_bytes < certificate.lower_bound_bytes:
+            # In-place results and elided copies were taken together, which the search did not.
+            certificate = replace(
+                certificate,
+                status="feasible",
+                lower_bound_bytes=offline.lower_bound_bytes,
+                scope="fixed_order",
+            )
         if (
             certificate is not None
             and certificate.status == "optimal"
@@ -282,11 +292,17 @@ def prepare_source(
             op.workspace_known = False
     if device is not None:
         notes += _device_notes(device, source)
-    timeline = simulate(imported.graph, ACCOUNTING)
+    graph, timeline = imported.graph, simulate(imported.graph, ACCOUNTING)
+    elision = find_elision(source.model, kernels)
+    if elision:
+        pieces = elided_graph(imported, elision)
+        elided = simulate(pieces, ACCOUNTING)
+        if elided.peak_bytes <= timeline.peak_bytes:
+            graph, timeline = pieces, elided
     return PreparedTflite(
         source=origin,
         settings=settings,
-        graph=imported.graph,
+        graph=graph,
         accounting=ACCOUNTING,
         source_order=timeline,
         default_order=timeline,
