@@ -13,8 +13,9 @@ all of Y is there twice at its end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from lowtide.ir import Role
@@ -64,13 +65,17 @@ class Estimate:
     """A region in tiles.
 
     Attributes:
-        tiles: of the result, from the top.
+        tiles: in execution order.
+        heights: theirs.
+        upward: they begin at the bottom.
         peak_bytes: the most that is alive.
         extra_work: operations more than the ops as they are.
         persistent_bytes: what the new ops take for good, more than the old ones.
     """
 
     tiles: tuple[Tile, ...]
+    heights: tuple[int, ...]
+    upward: bool
     peak_bytes: int
     extra_work: int
     persistent_bytes: int
@@ -88,6 +93,7 @@ class Region:
         entry_counts: X counts under the accounting.
         entry_stays: others read X later on, or it stays to the end.
         limits: of the target.
+        planned: tiles by their rows, as they were needed.
     """
 
     first: int
@@ -97,6 +103,7 @@ class Region:
     entry_counts: bool
     entry_stays: bool
     limits: Limits
+    planned: dict[Rows, Tile | None] = field(default_factory=dict[Rows, "Tile | None"])
 
     @property
     def axis(self) -> int:
@@ -118,19 +125,80 @@ class Region:
         """Operations of the ops as they are."""
         return sum(each.op.flops for each in self.ops)
 
-    def estimate(self, height: int) -> Estimate | None:
-        """The region in tiles of that many rows; None where a tile cannot be made."""
-        total = self.result.shape[self.axis]
+    @property
+    def rows(self) -> int:
+        """Rows of Y."""
+        return self.result.shape[self.axis]
+
+    @cached_property
+    def unit(self) -> int:
+        """Rows of which every tile has a multiple, so that its part of Y begins aligned."""
+        each = row_bytes(self.result, self.axis)
+        align = self.limits.accounting.alignment if self.limits.elided else 1
+        return next((n for n in range(1, align + 1) if n * each % align == 0), 1)
+
+    def even(self, height: int) -> tuple[int, ...]:
+        """Tiles of one height, but for the last one."""
+        whole, rest = divmod(self.rows, height)
+        return (height,) * whole + ((rest,) if rest else ())
+
+    def fitted(self, threshold: int, *, upward: bool) -> tuple[int, ...] | None:
+        """The highest tiles, one after the other, each within the threshold; None if none is."""
+        found: list[int] = []
+        done = 0
+        while done < self.rows:
+            most = (self.rows - done - 1) // self.unit + 1  # in units
+            low, high = 0, most
+            while low < high:  # the highest that fits; higher tiles need more
+                middle = (low + high + 1) // 2
+                height = min(middle * self.unit, self.rows - done)
+                if self._fits(done, height, threshold, upward=upward):
+                    low = middle
+                else:
+                    high = middle - 1
+            if low == 0:
+                return None
+            found.append(min(low * self.unit, self.rows - done))
+            done += found[-1]
+        return tuple(found)
+
+    def _fits(self, done: int, height: int, threshold: int, *, upward: bool) -> bool:
+        tile = self.tile(done, height, upward=upward)
+        ahead: list[Tile | None] = []
+        if done + height < self.rows:  # what is unread then: one row of the next tile shows it
+            step = min(self.unit, self.rows - done - height)
+            ahead = [self.tile(done + height, step, upward=upward)]
+            if done + height + step < self.rows:
+                ahead.append(self.tile(self.rows - self.unit, self.unit, upward=upward))
+        known = [each for each in ahead if each is not None]
+        if tile is None or len(known) < len(ahead):
+            return False
+        return self._load([tile, *known], done) <= threshold
+
+    def tile(self, done: int, height: int, *, upward: bool) -> Tile | None:
+        """The tile after `done` rows, from the top or from the bottom."""
+        start = self.rows - done - height if upward else done
+        rows = Rows(max(0, start), max(0, start) + height)
+        if rows not in self.planned:
+            self.planned[rows] = plan_tile(self.ops, self.entry, rows)
+        return self.planned[rows]
+
+    def estimate(self, heights: tuple[int, ...], *, upward: bool = False) -> Estimate | None:
+        """The region in tiles of these heights, from the top or from the bottom; None if it can't.
+
+        The heights are those of one tile after the other, and add up to the rows of Y.
+        """
         tiles: list[Tile] = []
-        for start in range(0, total, height):
-            rows = Rows(start, min(total, start + height))
-            tile = plan_tile(self.ops, self.entry, rows)
+        begins = list(accumulate(heights, initial=0))
+        if begins[-1] != self.rows or min(heights, default=0) < 1:
+            return None
+        for done, height in zip(begins, heights, strict=False):
+            tile = self.tile(done, height, upward=upward)
             if tile is None:
                 return None
             tiles.append(tile)
-        loads = [self._load(tiles, number) for number in range(len(tiles))]
+        peak = max(self._load(tiles[n:], done) for n, done in enumerate(begins[:-1]))
         size, total_bytes = self.limits.accounting.round_up, self.result.nbytes
-        peak = max(loads)
         if not self.limits.elided:
             kept = size(self.entry.nbytes) if self.entry_stays else 0
             peak = max(peak, self.beside + kept + 2 * size(total_bytes))
@@ -138,7 +206,7 @@ class Region:
         persistent = sum(self.limits.persistent(each) for each in self.ops) * count
         persistent += self.limits.op_bytes * (1 + sum(self._slices(tile) for tile in tiles))
         work = sum(tile.work for tile in tiles) - self.work
-        return Estimate(tuple(tiles), peak, work, persistent)
+        return Estimate(tuple(tiles), heights, upward, peak, work, persistent)
 
     def _slices(self, tile: Tile) -> int:
         made = {step.local.result: step.result for step in tile.steps}
@@ -151,16 +219,16 @@ class Region:
         fed.add((self.result, tile.rows))
         return sum(made[tensor] != rows for tensor, rows in fed)
 
-    def _load(self, tiles: list[Tile], number: int) -> int:
-        """The most that is alive while one of the tiles runs."""
-        tile, size = tiles[number], self.limits.accounting.round_up
+    def _load(self, tiles: list[Tile], done_rows: int) -> int:
+        """The most that is alive while the first of these tiles runs, the others to come."""
+        tile, size = tiles[0], self.limits.accounting.round_up
         last_read = {t: i for i, step in enumerate(tile.steps) for t in step.local.operands}
-        done = size(tile.rows.start * row_bytes(self.result, self.axis))
+        done = size(done_rows * row_bytes(self.result, self.axis))
         alive: dict[Tensor, int] = {}
         peak = 0
         for index, step in enumerate(tile.steps):
             operands, result = step.local.operands, step.local.result
-            rest = self._unread(tiles[number + (index > last_read[self.entry]) :])
+            rest = self._unread(tiles[index > last_read[self.entry] :])
             made = size(len(step.result) * row_bytes(result, self.axis))
             dies = [t for t in operands if t in alive and last_read[t] == index]
             reused = step.local.window is None and any(alive[t] == made for t in dies)
@@ -186,25 +254,23 @@ class Region:
             return 0
         if self.entry_stays or (tiles and not self.limits.elided):
             return size(self.entry.nbytes)
-        rows = self.entry.shape[self.axis]
-        first = min((self._begin(tile) for tile in tiles), default=rows)
-        return size((rows - first) * row_bytes(self.entry, self.axis))
+        read = [self._reads(tile) for tile in tiles]
+        rows = max((r.stop for r in read), default=0) - min((r.start for r in read), default=0)
+        return size(rows * row_bytes(self.entry, self.axis))
 
-    def _begin(self, tile: Tile) -> int:
-        """The first row of X that a tile reads."""
-        return min(
-            (step.result if self.entry is step.local.addend else step.fed).start
-            for step in tile.steps
-            if self.entry in step.local.operands
-        )
+    def _reads(self, tile: Tile) -> Rows:
+        """The rows of X that a tile reads."""
+        found: Rows | None = None
+        for step in tile.steps:
+            if self.entry in step.local.operands:
+                fed = step.result if self.entry is step.local.addend else step.fed
+                found = fed if found is None else found.hull(fed)
+        return Rows(0, 0) if found is None else found
 
 
 def heights(region: Region) -> tuple[int, ...]:
-    """Rows of a tile, tallest first: each gives another count, and parts that begin aligned."""
-    total = region.result.shape[region.axis]
-    each = row_bytes(region.result, region.axis)
-    align = region.limits.accounting.alignment if region.limits.elided else 1
-    unit = next((n for n in range(1, align + 1) if n * each % align == 0), 1)
+    """Heights of tiles that are alike, tallest first: each gives another count."""
+    total, unit = region.rows, region.unit
     found = {-(-(-(-total // count)) // unit) * unit for count in range(2, total + 1)}
     return tuple(sorted((h for h in found if 0 < h < total), reverse=True))
 

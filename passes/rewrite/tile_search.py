@@ -8,8 +8,9 @@ so that a choice of disjoint ones is a path over the positions between the ops:
 
 Its length has two parts, the extra work and the bytes that the new ops take for good; the paths
 that no other one beats in both are kept (label setting, in order of position). The least B that has
-a path within the limit is found by bisection over bytes, then larger ones are tried for a smaller
-sum of B and what persists. All of it on estimates: what is chosen is simulated and measured before
+a path within the limit is found by bisection over bytes, then others are tried for a smaller sum of B
+and what persists, with the regions of the paths in tiles of different heights, each as high as the
+threshold allows: where the rows of X that are still to be read are few, tiles may be higher. All of it on estimates: what is chosen is simulated and measured before
 it is kept.
 """
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Choices", "choose"]
 
-_STEPS = 24  # larger thresholds that are tried, each 4 % above the one before it
+_STEP = 40  # of two thresholds that are tried, the second is larger by one part in so many
 _LABELS = 16  # paths kept at one position
 
 
@@ -57,6 +58,11 @@ class Choices:
     before_bytes: int
     extra_work: int
     persistent_bytes: int
+
+    @property
+    def total(self) -> int:
+        """Peak and what persists, in bytes."""
+        return self.peak_bytes + self.persistent_bytes
 
 
 class _Label(NamedTuple):
@@ -88,18 +94,25 @@ def choose(
         else:
             high = middle
     best: Choices | None = None
-    threshold = high
-    for _ in range(_STEPS):
-        found = search.path(threshold)
-        if found is not None and found.taken:
-            peak = search.peak(found)
-            total = peak + found.persistent
-            if total < before and (best is None or total < best.peak_bytes + best.persistent_bytes):
-                best = Choices(found.taken, peak, before, found.work, found.persistent)
-        threshold += threshold // 25 + 1
-        if threshold >= before:
-            break
-    return best
+    bases: dict[tuple[Region, ...], None] = {}
+    threshold = high - high // 4
+    while threshold < before:
+        found = search.path(threshold) if threshold >= high else None
+        options: list[tuple[Choice, ...] | None] = []
+        if found is not None:
+            options.append(found.taken)
+            bases[tuple(choice.region for choice in found.taken)] = None
+        if not bases:
+            first = search.path(high)
+            assert first is not None  # as the bisection found
+            bases[tuple(choice.region for choice in first.taken)] = None
+        options += [search.fitted(basis, threshold) for basis in bases]
+        for taken in options:
+            choices = None if not taken else search.choices(taken, before)
+            if choices is not None and (best is None or choices.total < best.total):
+                best = choices
+        threshold += threshold // _STEP + 1
+    return best if best is not None and best.total < before else None
 
 
 class _Search:
@@ -114,6 +127,7 @@ class _Search:
             self.regions[region.first].append(region)
         self.heights: dict[Region, tuple[int, ...]] = {}
         self.estimates: dict[tuple[Region, int], Estimate | None] = {}
+        self.fits: dict[tuple[Region, int, bool], Estimate | None] = {}
 
     def path(self, threshold: int) -> _Label | None:
         """The way from the first op to the last with the least bytes that persist."""
@@ -160,16 +174,51 @@ class _Search:
     def estimate(self, region: Region, height: int) -> Estimate | None:
         key = region, height
         if key not in self.estimates:
-            self.estimates[key] = region.estimate(height)
+            self.estimates[key] = region.estimate(region.even(height))
         return self.estimates[key]
 
-    def peak(self, label: _Label) -> int:
-        """Of the ops outside the regions, and of the regions."""
+    def fitted(self, basis: tuple[Region, ...], threshold: int) -> tuple[Choice, ...] | None:
+        """The regions in the highest tiles within the threshold, if they can be had.
+
+        Where one region reads what the one before it made, it is run from the other end: then what
+        dies and what grows leave one gap in memory between them, not two.
+        """
+        found: list[Choice] = []
+        work = 0
+        for region in basis:
+            upward = (
+                bool(found)
+                and found[-1].region.result is region.entry
+                and not found[-1].estimate.upward
+                and region.rows % region.unit == 0
+            )
+            key = region, threshold, upward
+            if key not in self.fits:
+                heights = region.fitted(threshold, upward=upward)
+                alone = heights is None or len(heights) < 2
+                self.fits[key] = (
+                    None if heights is None or alone else region.estimate(heights, upward=upward)
+                )
+            estimate = self.fits[key]
+            if estimate is None or estimate.peak_bytes > threshold:
+                return None
+            work += estimate.extra_work
+            found.append(Choice(region, estimate))
+        return tuple(found) if work <= self.most else None
+
+    def choices(self, taken: tuple[Choice, ...], before: int) -> Choices:
+        """The sum of some choices."""
         live = list(self.live)
-        for choice in label.taken:
+        for choice in taken:
             for position in range(choice.region.first, choice.region.last + 1):
                 live[position] = choice.estimate.peak_bytes
-        return max(live)
+        return Choices(
+            taken,
+            max(live),
+            before,
+            sum(choice.estimate.extra_work for choice in taken),
+            sum(choice.estimate.persistent_bytes for choice in taken),
+        )
 
 
 def _pareto(labels: list[_Label]) -> list[_Label]:

@@ -70,23 +70,25 @@ class Tiling:
         """The regions of `choices`: together they lower the peak, one alone may not."""
         found = self.choices(graph, dialect)
         for choice in found.chosen if found is not None else ():
-            tiles = choice.estimate.tiles
-            yield self.site(choice.region, len(tiles[0].rows))
+            estimate = choice.estimate
+            yield self.site(choice.region, estimate.heights, upward=estimate.upward)
 
-    def site(self, region: Region, height: int) -> Rewrite:
-        """A region in tiles of that many rows; its ops are those up to the anchor."""
-        return Rewrite(self.name, region.ops[-1].op.name, f"{height}x{len(region.ops)}")
+    def site(self, region: Region, heights: tuple[int, ...], *, upward: bool = False) -> Rewrite:
+        """A region in tiles of these heights, from the top or from the bottom."""
+        option = f"{len(region.ops)}:{','.join(map(str, heights))}{'^' if upward else ''}"
+        return Rewrite(self.name, region.ops[-1].op.name, option)
 
     def apply(self, graph: Graph, dialect: Dialect, rewrite: Rewrite) -> None:
-        """Run the region in tiles; the option is `HEIGHTxOPS`. See `Rule`."""
-        option = re.fullmatch(r"([1-9]\d{0,8})x([1-9]\d{0,8})", rewrite.option)
+        """Run the region in tiles; the option is `OPS:HEIGHT,HEIGHT,...`, `^` for upward."""
+        option = re.fullmatch(r"(\d{1,9}):(\d{1,9}(?:,\d{1,9})+)(\^?)", rewrite.option)
         anchors = [op for op in graph.ops if op.name == rewrite.op]
         region, estimate = None, None
         if rewrite.rule == self.name and option is not None and anchors:
-            height, count = int(option[1]), int(option[2])
-            region = region_at(graph, dialect, self.limits, anchors[0], count)
-            estimate = None if region is None else region.estimate(height)
-        if region is None or estimate is None or len(estimate.tiles) < 2:
+            region = region_at(graph, dialect, self.limits, anchors[0], int(option[1]))
+            heights = tuple(int(height) for height in option[2].split(","))
+            if region is not None:
+                estimate = region.estimate(heights, upward=option[3] == "^")
+        if region is None or estimate is None:
             raise PlanError(f"`{rewrite}` is no site of this graph")
         _Build(graph, dialect, region, self.fan_in).run(estimate.tiles)
 
@@ -104,6 +106,8 @@ class _Build:
     def run(self, tiles: tuple[Tile, ...]) -> None:
         region = self.region
         parts = [self.tile(number, tile) for number, tile in enumerate(tiles)]
+        if tiles[0].rows.start > 0:  # they began at the bottom
+            parts.reverse()
         level = 0
         while len(parts) > 1:
             level += 1

@@ -13,9 +13,18 @@ lie inside another one:
 A group is placed whole, each of its parts `offset` bytes above the group's own offset. Two groups
 collide at the distances d = offset(g) - offset(h) for which two parts that are alive together
 overlap; for parts (a, sa) and (b, sb) these are b - a - sa < d < b + sb - a, so that of each pair of
-groups a set of open intervals is forbidden. First fit puts one group after another at the lowest
-distance that none forbids; the order in which it takes them is improved by moving those at the top
-to the front (a heuristic: the bound is the greatest load, which rigid groups may not reach).
+groups a set of open intervals is forbidden. Groups are put one after another at the lowest offset
+that none forbids, or, some of them, at the highest below a target:
+
+      target ┌─────────────────┐       what dies from below leaves room between itself and what
+             │ X       ┌───────┘       grows from below, one gap in the middle, if it lies at the
+             └─────────┘               top; at the bottom it would leave two
+                  ┌────────────┐
+             ┌────┘         Y  │
+           0 └─────────────────┘
+
+The order in which they are taken and the sides are improved by local search (a heuristic: the bound
+is the greatest load, which rigid groups may not reach).
 """
 
 from __future__ import annotations
@@ -139,27 +148,36 @@ def pack_groups(
         late = time_limit_s is not None and time.perf_counter() - began > time_limit_s
         return late or search.work > work_limit
 
-    best_order: list[int] = []
-    best: tuple[int, ...] | None = None
-    height = 0
+    best: _Try | None = None
+    falling = search.falling()
     for order in [*map(list, starts), *search.orders()]:
-        offsets = search.first_fit(order)
-        reached = search.height(offsets)
-        if best is None or reached < height:
-            best, best_order, height = offsets, order, reached
-        if height <= bound or over():
+        for down in (frozenset[int](), falling):
+            found = search.attempt(order, down, bound)
+            if best is None or found.height < best.height:
+                best = found
+            if best.height <= bound or over():
+                break
+        if best is not None and (best.height <= bound or over()):
             break
     if best is None:
         return GroupLayout((), 0, 0, 0)
     rng = random.Random(seed)  # noqa: S311 - not for secrets
-    while height > bound and not over():
-        order = search.moved(best_order, best, height, rng)
-        offsets = search.first_fit(order)
-        reached = search.height(offsets)
-        if reached <= height:
-            best, best_order, height = offsets, order, reached
-    check_groups(groups, best)
-    return GroupLayout(best, height, bound, search.work)
+    while best.height > bound and not over():
+        target = bound if rng.random() < 0.5 else max(bound, best.height - alignment)
+        found = search.attempt(search.moved(best, rng), search.turned(best, rng), target)
+        if found.height <= best.height:
+            best = found
+    check_groups(groups, best.offsets)
+    return GroupLayout(best.offsets, best.height, bound, search.work)
+
+
+class _Try(NamedTuple):
+    """Groups in the order in which they are placed, those that hang from the target, a layout."""
+
+    order: list[int]
+    down: frozenset[int]
+    offsets: tuple[int, ...]
+    height: int
 
 
 class _Search:
@@ -204,7 +222,18 @@ class _Search:
         yield sorted(numbers, key=lambda g: (-heaviest[g], -self.tops[g], self.spans[g]))
         yield sorted(numbers, key=lambda g: (-heaviest[g], -area[g], self.spans[g]))
 
-    def first_fit(self, order: Sequence[int]) -> tuple[int, ...]:
+    def falling(self) -> frozenset[int]:
+        """The groups of which the lower parts die first, but are not made first."""
+        found: set[int] = set()
+        for number, group in enumerate(self.groups):
+            low, high = min(group, default=None), max(group, default=None)
+            if low is not None and high is not None and low.upper < high.upper:
+                if low.lower >= high.lower:
+                    found.add(number)
+        return frozenset(found)
+
+    def attempt(self, order: list[int], down: frozenset[int], target: int) -> _Try:
+        """One group after another at its first place from below, or from the target down."""
         offsets = [-1] * len(self.groups)
         for group in order:
             taken: list[tuple[int, int]] = []
@@ -212,35 +241,51 @@ class _Search:
                 at = offsets[other]
                 if at >= 0:
                     taken += [(at + a, at + b) for a, b in self.forbidden[group, other]]
-            taken.sort()
             self.work += len(taken) + 1
-            offset = 0
-            for low, high in taken:
-                if low >= offset:
-                    break
-                if high > offset:
-                    offset = -(-high // self.alignment) * self.alignment
-            offsets[group] = offset
-        return tuple(offsets)
+            offset = -1
+            if group in down:
+                offset = self._below(taken, target - self.tops[group])
+            offsets[group] = offset if offset >= 0 else self._above(taken)
+        height = max((o + t for o, t in zip(offsets, self.tops, strict=True)), default=0)
+        return _Try(order, down, tuple(offsets), height)
 
-    def height(self, offsets: Sequence[int]) -> int:
-        return max((o + t for o, t in zip(offsets, self.tops, strict=True)), default=0)
+    def _above(self, taken: list[tuple[int, int]]) -> int:
+        """The lowest offset within none of the open intervals."""
+        offset = 0
+        for low, high in sorted(taken):
+            if low >= offset:
+                break
+            if high > offset:
+                offset = -(-high // self.alignment) * self.alignment
+        return offset
 
-    def moved(
-        self, order: Sequence[int], offsets: Sequence[int], height: int, rng: random.Random
-    ) -> list[int]:
+    def _below(self, taken: list[tuple[int, int]], offset: int) -> int:
+        """The highest offset of at most `offset` within none of them; negative if there is none."""
+        offset = offset // self.alignment * self.alignment
+        for low, high in sorted(taken, key=lambda interval: -interval[1]):
+            if high <= offset:
+                break
+            if low < offset:
+                offset = low // self.alignment * self.alignment
+        return offset
+
+    def moved(self, best: _Try, rng: random.Random) -> list[int]:
         """One of the highest groups, or one that it meets, put earlier or elsewhere."""
-        high = [g for g in order if offsets[g] + self.tops[g] == height]
+        high = [g for g in best.order if best.offsets[g] + self.tops[g] == best.height]
         chosen = rng.choice(high)
         if self.meets[chosen] and rng.random() < 0.5:
             chosen = rng.choice(self.meets[chosen])
-        changed = [g for g in order if g != chosen]
-        place = order.index(chosen)
-        if rng.random() < 0.7:
-            changed.insert(rng.randrange(place + 1), chosen)
-        else:
-            changed.insert(rng.randrange(len(order)), chosen)
+        changed = [g for g in best.order if g != chosen]
+        place = best.order.index(chosen)
+        last = place + 1 if rng.random() < 0.7 else len(best.order)
+        changed.insert(rng.randrange(last), chosen)
         return changed
+
+    def turned(self, best: _Try, rng: random.Random) -> frozenset[int]:
+        """Now and then, one group on the other side."""
+        if rng.random() < 0.5:
+            return best.down
+        return best.down ^ {rng.choice(best.order)}
 
 
 def _collisions(one: Group, other: Group) -> tuple[tuple[int, int], ...]:

@@ -107,21 +107,21 @@ def networks(draw: st.DrawFn) -> Network:
     return network
 
 
-@given(networks(), st.integers(0, 10**6), st.booleans())
+@given(networks(), st.integers(0, 10**6), st.booleans(), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_any_region_in_any_tiles_computes_the_same(
-    network: Network, pick: int, elided: bool
+    network: Network, pick: int, elided: bool, upward: bool
 ) -> None:
     dialect = Rowwise(any_padding=network.free)
     rule = Tiling(Limits(LIMITS.accounting, elided=elided), fan_in=3)
     found = list(regions(network.graph, dialect, rule.limits))
     expected = network.run()
     sites = [(region, height) for region in found for height in heights(region)]
-    sites = [(r, h) for r, h in sites if r.estimate(h) is not None]
+    sites = [(r, h) for r, h in sites if r.estimate(r.even(h), upward=upward) is not None]
     if not sites:
         return
     region, height = sites[pick % len(sites)]
-    rule.apply(network.graph, dialect, rule.site(region, height))
+    rule.apply(network.graph, dialect, rule.site(region, region.even(height), upward=upward))
     verify(network.graph)
     for one, other in zip(expected, network.run(), strict=True):
         assert np.array_equal(one, other)
@@ -193,13 +193,14 @@ def test_a_tensor_that_others_read_is_not_inside_a_region() -> None:
 @pytest.mark.parametrize(
     "rewrite",
     [
-        Rewrite("tiling", "nowhere", "2x1"),
+        Rewrite("tiling", "nowhere", "1:16,16"),
         Rewrite("tiling", "conv0", "two"),
-        Rewrite("tiling", "conv0", "2x2"),
-        Rewrite("tiling", "conv0", "0x1"),
-        Rewrite("tiling", "conv0", "32x1"),
-        Rewrite("tiling", "add6", "2x1"),
-        Rewrite("other", "conv0", "2x1"),
+        Rewrite("tiling", "conv0", "2:16,16"),
+        Rewrite("tiling", "conv0", "1:0,32"),
+        Rewrite("tiling", "conv0", "1:16,15"),
+        Rewrite("tiling", "conv0", "1:32"),
+        Rewrite("tiling", "add6", "1:8,8"),
+        Rewrite("other", "conv0", "1:16,16"),
     ],
 )
 def test_what_is_no_site_is_refused(rewrite: Rewrite) -> None:
