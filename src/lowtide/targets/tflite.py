@@ -152,6 +152,31 @@ class PreparedTflite(Prepared):
         return PlannedTflite(self, planned.plan, planned.timeline, notes=planned.notes, after=after)
 
     def _laid_out(self, planned: Planned) -> Planned:
+        """With offsets; in the file's order if that packs lower, where tensors lie in others."""
+        best = self._with_offsets(planned)
+        certificate = planned.plan.certificate
+        if self.graph is self.imported.graph or certificate is None:
+            return best
+        if (best.plan.arena_bytes or 0) <= certificate.lower_bound_bytes:
+            return best
+        timeline = self.source_order
+        reached = timeline.peak_bytes == certificate.lower_bound_bytes
+        plan = replace(
+            planned.plan,
+            sequence=tuple(step.op.name for step in timeline.steps),
+            certificate=replace(
+                certificate,
+                status=certificate.status if reached else "feasible",
+                scope="order",
+                peak_bytes=timeline.peak_bytes,
+                method=self.own_order,
+            ),
+        )
+        other = self._with_offsets(replace(planned, plan=plan, timeline=timeline))
+        lower = (other.plan.arena_bytes or 0) < (best.plan.arena_bytes or 0)
+        return other if lower else best
+
+    def _with_offsets(self, planned: Planned) -> Planned:
         order = [op.source for op in planned.order if isinstance(op.source, int)]
         offline = plan_offsets(
             self.file.model,
