@@ -72,18 +72,26 @@ class _Label(NamedTuple):
 
 
 def choose(
-    graph: Graph, dialect: Dialect, limits: Limits, recompute_limit: float = 0.15
-) -> Choices | None:
-    """The choice with the least estimated peak and persistent bytes; None if nothing is gained.
+    graph: Graph,
+    dialect: Dialect,
+    limits: Limits,
+    recompute_limit: float = 0.15,
+    *,
+    most: int = 8,
+) -> tuple[Choices, ...]:
+    """The choices that no other one beats in peak and in what persists, least sum first.
+
+    Each has a smaller sum than the peak of the graph as it is; there may be none.
 
     Args:
         graph: in an order that keeps regions together.
         dialect: of its format.
         limits: of the target.
         recompute_limit: extra work over the work of the graph as it is.
+        most: how many are returned.
     """
     if not graph.ops:
-        return None
+        return ()
     search = _Search(graph, dialect, limits, recompute_limit)
     before = max(search.live)
     low, high = 0, before  # no path below `low`, a path at `high`
@@ -93,26 +101,33 @@ def choose(
             low = middle
         else:
             high = middle
-    best: Choices | None = None
+    found: list[Choices] = []
     bases: dict[tuple[Region, ...], None] = {}
+    first = search.path(high)
+    if first is not None:
+        bases[tuple(choice.region for choice in first.taken)] = None
     threshold = high - high // 4
     while threshold < before:
-        found = search.path(threshold) if threshold >= high else None
-        options: list[tuple[Choice, ...] | None] = []
-        if found is not None:
-            options.append(found.taken)
-            bases[tuple(choice.region for choice in found.taken)] = None
-        if not bases:
-            first = search.path(high)
-            assert first is not None  # as the bisection found
-            bases[tuple(choice.region for choice in first.taken)] = None
-        options += [search.fitted(basis, threshold) for basis in bases]
-        for taken in options:
-            choices = None if not taken else search.choices(taken, before)
-            if choices is not None and (best is None or choices.total < best.total):
-                best = choices
+        label = search.path(threshold) if threshold >= high else None
+        if label is not None and label.taken:
+            found.append(search.choices(label.taken, before))
+            bases[tuple(choice.region for choice in label.taken)] = None
+        for basis in bases:
+            taken = search.fitted(basis, threshold)
+            if taken:
+                found.append(search.choices(taken, before))
         threshold += threshold // _STEP + 1
-    return best if best is not None and best.total < before else None
+    found = [each for each in found if each.total < before]
+    return _front(found)[:most]
+
+
+def _front(found: list[Choices]) -> tuple[Choices, ...]:
+    """Those that no other one beats, least sum first; of equal ones the first."""
+    kept: list[Choices] = []
+    for each in sorted(found, key=lambda c: (c.peak_bytes, c.persistent_bytes, c.extra_work)):
+        if not kept or each.persistent_bytes < kept[-1].persistent_bytes:
+            kept.append(each)
+    return tuple(sorted(kept, key=lambda c: (c.total, c.peak_bytes)))
 
 
 class _Search:

@@ -62,16 +62,21 @@ class Tiling:
         """Always."""
         return True
 
-    def choices(self, graph: Graph, dialect: Dialect) -> Choices | None:
-        """The regions to be tiled together for the least estimated peak."""
+    def choices(self, graph: Graph, dialect: Dialect) -> tuple[Choices, ...]:
+        """Sets of regions to be tiled together, by estimate the best one first; maybe none."""
         return choose(graph, dialect, self.limits, self.recompute_limit)
 
+    def rewrites(self, choices: Choices) -> tuple[Rewrite, ...]:
+        """What there is to apply, in any order."""
+        return tuple(
+            self.site(each.region, each.estimate.heights, upward=each.estimate.upward)
+            for each in choices.chosen
+        )
+
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:
-        """The regions of `choices`: together they lower the peak, one alone may not."""
-        found = self.choices(graph, dialect)
-        for choice in found.chosen if found is not None else ():
-            estimate = choice.estimate
-            yield self.site(choice.region, estimate.heights, upward=estimate.upward)
+        """The regions of the best of `choices`: together they lower the peak, one may not."""
+        for choices in self.choices(graph, dialect)[:1]:
+            yield from self.rewrites(choices)
 
     def site(self, region: Region, heights: tuple[int, ...], *, upward: bool = False) -> Rewrite:
         """A region in tiles of these heights, from the top or from the bottom."""
