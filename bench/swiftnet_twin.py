@@ -1,11 +1,15 @@
-"""An int8 twin of a uint8 model: the same operators and shapes, weights made from a seed.
+"""An int8 or float32 twin of a uint8 model: its operators and shapes, weights made from a seed.
 
 TFLite Micro refuses uint8 convolutions, so SwiftNet's published file does not run there; its twin
 takes the same memory and does. All activations share one scale, with 0 at 0, which concatenations,
 pools and sums accept as it is; weights are symmetric and random, scaled so that activations keep
-their size. The outputs mean nothing.
+their size. The outputs mean nothing. Of a float twin the weights are normal, and rewrites that
+regroup sums apply to it. A section of operators makes a cell: what it reads of others becomes its
+inputs, what others read its outputs.
 
     python -m lowtide.bench.swiftnet_twin swiftnet_vww224_uint8.tflite twin.tflite
+    python -m lowtide.bench.swiftnet_twin swiftnet_vww224_uint8.tflite cell.tflite --float \
+        --first 5 --last 33
 """
 
 from __future__ import annotations
@@ -46,8 +50,22 @@ _VERSIONS = {
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
-def twin(data: bytes, seed: int = 0) -> bytes:
+def twin(
+    data: bytes,
+    seed: int = 0,
+    *,
+    floats: bool = False,
+    first: int = 0,
+    last: int | None = None,
+) -> bytes:
     """The twin of a model, as a file's bytes.
+
+    Args:
+        data: the model.
+        seed: of the weights.
+        floats: whether it is of float32, not of int8.
+        first: the first operator that is taken.
+        last: the first one that is not; None to take all.
 
     Raises:
         ModelError: an operator that is not in SwiftNet.
@@ -63,22 +81,34 @@ def twin(data: bytes, seed: int = 0) -> bytes:
         kind = next(name for name, value in builtin.items() if value == number)
         if kind not in _VERSIONS:
             raise ModelError(f"the twin knows no {kind}: only {', '.join(_VERSIONS)}")
-        code.version = _VERSIONS[kind]
+        code.version = 1 if floats else _VERSIONS[kind]
         kinds.append(kind)
     (graph,) = model.subgraphs
+    if first or last is not None:
+        _cut(model, first, last)
     for tensor in graph.tensors:
-        if tensor.type == schema.TensorType.UINT8:
+        if floats:
+            tensor.quantization = None
+            if tensor.type == schema.TensorType.UINT8:
+                tensor.type = schema.TensorType.FLOAT32
+        elif tensor.type == schema.TensorType.UINT8:
             tensor.type = schema.TensorType.INT8
             tensor.quantization = _quantization(schema, _SCALE, 0)
     for op in graph.operators:
         kind = kinds[int(op.opcodeIndex)]
-        if kind == "SOFTMAX":  # both runtimes demand this scale of its result
+        if kind == "SOFTMAX" and not floats:  # both runtimes demand this scale of its result
             graph.tensors[op.outputs[0]].quantization = _quantization(schema, 1 / 256, -128)
         if kind not in _WEIGHTED:
             continue
         weights, bias = graph.tensors[op.inputs[1]], graph.tensors[op.inputs[2]]
         shape = [int(size) for size in weights.shape]
         fan_in = math.prod(shape[1:3]) if kind == "DEPTHWISE_CONV_2D" else math.prod(shape[1:])
+        if floats:
+            bias.type = schema.TensorType.FLOAT32
+            normal = random.standard_normal(shape) * math.sqrt(2 / fan_in)
+            _fill(schema, model, weights, normal.astype(np.float32))
+            _fill(schema, model, bias, random.uniform(-0.1, 0.1, bias.shape[0]).astype(np.float32))
+            continue
         # Uniform from -most to most, with the variance 2 / fan_in that keeps activations' size.
         most = min(127, round(math.sqrt(6.0 / fan_in) / _WEIGHT_SCALE))
         # SwiftNet's operators share weights and biases: all have the same scale, the last fills.
@@ -91,10 +121,31 @@ def twin(data: bytes, seed: int = 0) -> bytes:
     for number, buffer in enumerate(model.buffers):
         if number not in used:  # the source's weights
             buffer.data = None
-    model.description = f"int8 twin with weights from seed {seed}"
+    model.description = f"{'float32' if floats else 'int8'} twin with weights from seed {seed}"
     builder: Any = flatbuffers.Builder(len(data))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _cut(model: Any, first: int, last: int | None) -> None:
+    """Keep the operators from `first` up to `last`, without the latter, and their tensors."""
+    (graph,) = model.subgraphs
+    operators = list(graph.operators)
+    inside = operators[first:last]
+    outside = operators[:first] + operators[first + len(inside) :]
+    made = [int(t) for op in inside for t in op.outputs]
+    read = dict.fromkeys(int(t) for op in inside for t in op.inputs)
+    wanted = {int(t) for op in outside for t in op.inputs} | {int(t) for t in graph.outputs}
+    buffers = model.buffers
+    stored = {i for i, t in enumerate(graph.tensors) if buffers[t.buffer].data is not None}
+    kept = sorted({*read, *made})
+    place = {old: new for new, old in enumerate(kept)}
+    graph.inputs = [place[t] for t in read if t not in made and t not in stored]
+    graph.outputs = [place[t] for t in made if t in wanted]
+    graph.tensors = [graph.tensors[t] for t in kept]
+    for op in inside:
+        op.inputs, op.outputs = ([place[int(t)] for t in ts] for ts in (op.inputs, op.outputs))
+    graph.operators = inside
 
 
 def verify(path: Path, seed: int = 0) -> dict[str, object]:
@@ -171,8 +222,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--float", action="store_true", dest="floats")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--last", type=int)
     options = parser.parse_args(arguments)
-    options.output.write_bytes(twin(options.model.read_bytes(), options.seed))
+    data = options.model.read_bytes()
+    options.output.write_bytes(
+        twin(data, options.seed, floats=options.floats, first=options.first, last=options.last)
+    )
     print(f"{options.output}: {verify(options.output)}")
     return 0
 

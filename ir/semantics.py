@@ -177,14 +177,14 @@ class Pooling:
 class Pointwise:
     """Each element of the result is a function of the operand's element at the same index.
 
-    What else the function takes (`per_channel`: constants with one value for each position along
-    `channels`, by operand number) does not depend on the element.
+    Of the other operands, those in `per_channel` are constants with a value for each position along
+    the axis `channels` of the data: (operand, its axis) pairs. The rest is the same everywhere.
     """
 
     op: Op
     data: Tensor
     channels: int | None = None
-    per_channel: tuple[int, ...] = ()
+    per_channel: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

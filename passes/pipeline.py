@@ -13,6 +13,7 @@ from lowtide.ir import verify
 from lowtide.passes.allocate import Allocate
 from lowtide.passes.inplace import Inplace
 from lowtide.passes.rematerialize import Rematerialize
+from lowtide.passes.rewrite.stage import Rewriting
 from lowtide.passes.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT", "available", "parse", "print_pipeline", "run"]
 
-DEFAULT = "inplace,schedule,rematerialize,allocate"
+DEFAULT = "rewrite,inplace,schedule,rematerialize,allocate"
 
 _BUILT_IN: dict[str, Callable[..., Pass]] = {
+    "rewrite": Rewriting,
     "inplace": Inplace,
     "schedule": Schedule,
     "rematerialize": Rematerialize,

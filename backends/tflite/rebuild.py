@@ -224,7 +224,10 @@ class _Rebuild:
             kept = self._kept(op)
             if kept is None:
                 node = new_operator(op, self.main.operators, old, codes)
-                node.set_numbers("inputs", self._numbers(op.inputs))
+                inputs = self._numbers(op.inputs)
+                while inputs and inputs[-1] < 0:
+                    inputs.pop()
+                node.set_numbers("inputs", inputs)
                 node.set_numbers("outputs", self._numbers(op.outputs))
             else:
                 places[kept] = len(made)

@@ -36,10 +36,6 @@ class Facts:
             tensor = tensor.like
         return self._tensors.get(tensor.name)
 
-    def is_new(self, tensor: Tensor) -> bool:
-        """Whether a rewrite introduced it."""
-        return tensor.like is not None or tensor.name not in self._tensors
-
     def readable(self, tensor: Tensor) -> bool:
         """A constant whose elements can be cut and joined: dense, in this file, of whole bytes."""
         stored = self.stored(tensor)
@@ -77,21 +73,11 @@ class Facts:
         )
         return values
 
-    def per_channel(self, tensor: Tensor) -> bool:
-        """Whether scales differ along an axis."""
-        stored = self.stored(tensor)
-        quantization = None if stored is None else stored.table.table("quantization")
-        return quantization is not None and quantization.count("scale") > 1
-
     def same_scale(self, one: Tensor, other: Tensor) -> bool:
         """One element type, scale and zero point: equal bytes mean equal values."""
         if one.dtype != other.dtype:
             return False
         return self._scale(one) == self._scale(other)
-
-    def quantized(self, tensor: Tensor) -> bool:
-        """Whether it has a scale."""
-        return bool(self._scale(tensor)[0])
 
     def _scale(self, tensor: Tensor) -> tuple[bytes, tuple[int, ...], int]:
         stored = self.stored(tensor)

@@ -77,7 +77,7 @@ class TfliteDialect:
         """
         self._facts = Facts(source, imported)
         self._sharing = dict(sharing or {})
-        self._most_parts = most_parts
+        self.most_parts = most_parts
 
     def meaning(self, op: Op) -> Meaning | None:
         """What the op computes; None where no rewrite is to know."""
@@ -106,9 +106,9 @@ class TfliteDialect:
                 f"`{other.name}` and `{like.name}` have other types or scales: CONCATENATION does "
                 f"not convert"
             )
-        if self._most_parts is not None and len(parts) > self._most_parts:
+        if self.most_parts is not None and len(parts) > self.most_parts:
             raise ModelError(
-                f"a concatenation of {len(parts)} tensors: the runtime takes {self._most_parts}"
+                f"a concatenation of {len(parts)} tensors: the runtime takes {self.most_parts}"
             )
         shape = list(parts[0].shape)
         shape[axis] = sum(t.shape[axis] for t in parts)
@@ -212,12 +212,15 @@ class TfliteDialect:
             data = _given(like, inputs, meaning.data)
             wanted = meaning.windows if windows is None else windows
             attributes["padding"] = self._padding(like, data, wanted, shape)
+        operands = list(inputs)
         if isinstance(meaning, Convolution):
-            self._check_groups(like, meaning, inputs, groups)
+            self._check_groups(like, meaning, operands, groups)
+            if meaning.bias is not None and len(operands) > 2 and operands[2] is None:
+                operands[2] = self._no_bias(graph, f"{name}/bias", meaning.bias, shape)
         if not activation:
             attributes["fused_activation_function"] = 0
         return self._add(
-            graph, name, like.kind, inputs, shape, like.outputs[0], before, attributes, like
+            graph, name, like.kind, operands, shape, like.outputs[0], before, attributes, like
         )
 
     # ---------------------------------------------------------------- steps
@@ -256,6 +259,20 @@ class TfliteDialect:
                 f"op `{like.name}`: {channels} channels and weights {list(weights.shape)} are not "
                 f"{wanted} groups"
             )
+
+    def _no_bias(
+        self, graph: Graph, name: str, bias: Tensor, shape: Sequence[int]
+    ) -> Tensor | None:
+        """Zeros: not all runtimes take convolutions without a bias. None where scales forbid it."""
+        if bias.dtype == "float32":
+            zeros = Values((0.0,))
+            return graph.add_tensor(name, "float32", shape[-1:], role=Role.CONSTANT, recipe=zeros)
+        if bias.shape != tuple(shape[-1:]):
+            return None
+        like = bias.like or bias
+        return graph.add_tensor(
+            name, bias.dtype, bias.shape, role=Role.CONSTANT, like=like, recipe=Values((0,))
+        )
 
     def _indices(self, graph: Graph, name: str, values: tuple[int, ...]) -> Tensor:
         return graph.add_tensor(

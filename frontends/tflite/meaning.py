@@ -61,6 +61,8 @@ def meaning_of(op: Op, facts: Facts) -> Meaning | None:
     tensors = (*op.operands, *op.outputs)
     if any(t.role is Role.STATE or t.dtype == "opaque" or 0 in t.shape for t in tensors):
         return None
+    if any(t.role is Role.CONSTANT and not facts.readable(t) for t in op.operands):
+        return None
     if op.kind in _UNARY:
         return _unary(op, facts)
     if op.kind in _BINARY:
@@ -107,7 +109,7 @@ def _binary(op: Op) -> Meaning | None:
         return None
     if other.shape[-1] != data.shape[-1]:
         return None
-    return Pointwise(op, data, len(data.shape) - 1, (where,))
+    return Pointwise(op, data, len(data.shape) - 1, ((where, len(other.shape) - 1),))
 
 
 # -------------------------------------------------------------------- copies

@@ -38,6 +38,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def most_parts(self) -> int | None:
+        """How many tensors the runtime concatenates at once; None for any number."""
+        ...
+
+    @property
     def accumulates(self) -> bool:
         """Whether a convolution can add to an operand (`addend`), in its place."""
         ...

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lowtide.ir import Graph
     from lowtide.passes.rewrite.dialect import Dialect
@@ -52,6 +52,20 @@ class Rule(Protocol):
     @property
     def exact(self) -> bool:
         """Whether the results stay the same bit for bit; if not, sums of floats are regrouped."""
+        ...
+
+    @property
+    def options(self) -> bool:
+        """Whether its rewrites have an option."""
+        ...
+
+    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
+        """The rewrite with what it left open for a schedule, once there is one.
+
+        Args:
+            rewrite: one of the rule's.
+            sequence: the ops of the rewritten graph, by name, as they were scheduled.
+        """
         ...
 
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:

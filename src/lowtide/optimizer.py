@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide import emission
-from lowtide.errors import InputError, PlanError
+from lowtide.errors import InputError, PlanError, VerificationError
+from lowtide.passes.rewrite.registry import rule_of
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
+from lowtide.rewriting import improve, replay
 from lowtide.settings import FOLDERS, Settings, target_for
 from lowtide.targets import prepare
 
@@ -85,6 +87,7 @@ def optimize(
     costs: str | Path | None = None,
     quantize: str = "none",
     representative: str | Path | None = None,
+    rewrite: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Plan a model for the least peak memory, and write it where `output` says.
@@ -113,6 +116,8 @@ def optimize(
         quantize: for ONNX models that become .tflite: `float16` (weights), `int8` (with
             `representative`, or the model's own QuantizeLinear and DequantizeLinear), or `none`.
         representative: an .npz with an array [samples, ...] for each input, by its name.
+        rewrite: which rewrites may lower the peak: `exact` (they keep every bit), `float` (also
+            those that regroup sums of floats) or `none`; by default what the pipeline says, exact.
         progress: told about stages and bounds.
 
     Raises:
@@ -133,13 +138,14 @@ def optimize(
         costs=costs,
         quantize=quantize,
         representative=representative,
+        rewrite=rewrite,
     )
     started = time.perf_counter()
     destination = None if output is None else Path(output)
     plan_path = None if plan_out is None else Path(plan_out)
     emission.refuse_source(model, plan_path)
     emission.refuse_source(model, destination, folder=settings.target in FOLDERS)
-    planned = make_plan(prepare(model, settings, progress), progress)
+    planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
     return _finish(planned, destination, plan_out, verify, progress, started)
 
 
@@ -158,6 +164,7 @@ def analyze(
     costs: str | Path | None = None,
     quantize: str = "none",
     representative: str | Path | None = None,
+    rewrite: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Report the peak of a model, what makes it, and what a better order would need.
@@ -178,9 +185,10 @@ def analyze(
         costs=costs,
         quantize=quantize,
         representative=representative,
+        rewrite=rewrite,
     )
     started = time.perf_counter()
-    planned = make_plan(prepare(model, settings, progress), progress)
+    planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
     return build_report(planned, None, None, started=started)
 
 
@@ -213,7 +221,8 @@ def apply(
             f"the plan was made for the model with SHA-256 {plan.model_sha256[:12]}..., "
             f"{model} has {prepared.source.sha256[:12]}...: run optimize on this model"
         )
-    return _finish(prepared.adopt(plan), destination, None, verify, progress, started)
+    planned = replay(prepared, plan) if plan.rewrites else prepared.adopt(plan)
+    return _finish(planned, destination, None, verify, progress, started)
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -253,7 +262,7 @@ def _finish(
     if destination is not None or verify:
         if verify and progress is not None:
             progress.stage("verify and measure")
-        outcome = _emit(planned, destination, verify=verify)
+        planned, outcome = _tried(planned, destination, verify=verify)
         if outcome is not None and outcome.is_worse:
             planned = planned.prepared.keep_default_order()
             outcome = _emit(planned, destination, verify=verify)
@@ -261,6 +270,35 @@ def _finish(
         emission.write_text(Path(plan_out), planned.plan.to_json())
     report = build_report(planned, outcome, destination, started=started)
     return Result(report, planned.plan, planned)
+
+
+def _tried(
+    planned: Planned, destination: Path | None, *, verify: bool
+) -> tuple[Planned, emission.Outcome | None]:
+    """Emit; a rewritten model that does not do what was promised gives way to the one as it was."""
+    as_it_was = planned.unrewritten
+    if as_it_was is None or not verify:
+        return planned, _emit(planned, destination, verify=verify)
+    exact = all(rule_of(text).exact for text in planned.plan.rewrites)
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        path = destination or Path(folder, "model")
+        staged = planned.prepared.stage(planned, path, Path(folder))
+        outcome, failure = None, ""
+        try:
+            outcome = staged.verify()
+        except VerificationError as error:
+            failure = str(error)
+        if outcome is not None and outcome.is_worse:
+            failure = "a higher peak"
+        elif outcome is not None and exact and outcome.verification["numerics"] == "close":
+            failure = "other bits"
+        if outcome is not None and not failure:
+            if destination is not None and not _refused(planned, outcome):
+                staged.commit()
+            return planned, outcome
+    note = f"rewriting was taken back: executed, it gave {failure}"
+    planned = replace(as_it_was, notes=(*as_it_was.notes, note))
+    return planned, _emit(planned, destination, verify=verify)
 
 
 def _emit(planned: Planned, destination: Path | None, *, verify: bool) -> emission.Outcome | None:

@@ -18,17 +18,19 @@ from lowtide.passes.state import State
 from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from lowtide.emission import Staged
     from lowtide.ir import Accounting, Graph, Op, Timeline
+    from lowtide.passes.rewrite.dialect import Dialect
+    from lowtide.passes.rewrite.rule import Refusal
     from lowtide.passes.trade_off import TradeOff
     from lowtide.settings import Settings
     from lowtide.solvers.remat.explain import Infeasibility
     from lowtide.sources import Origin
 
-__all__ = ["Planned", "Prepared", "Progress", "plan"]
+__all__ = ["Planned", "Prepared", "Progress", "Rewritable", "plan"]
 
 # The allocator's work is bounded, in a repeatable unit, to about a second; the clock is a guard.
 _PACK_WORK = 20_000_000
@@ -47,6 +49,23 @@ class Progress(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Rewritable:
+    """A source model that can be rewritten before its runtime imports it.
+
+    Attributes:
+        graph: the source's own ops.
+        dialect: of its format.
+        accounting: how its memory is counted.
+        rebuilt: from the graph after rewrites to the new model, prepared for the same target.
+    """
+
+    graph: Graph
+    dialect: Dialect
+    accounting: Accounting
+    rebuilt: Callable[[Graph], Prepared]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared(ABC):
     """A model that is ready to be planned for a target; each target has its own kind.
@@ -60,6 +79,7 @@ class Prepared(ABC):
         default_order: the timeline of the order that the runtime takes by itself.
         notes: what the user should know.
         seconds: wall time of loading.
+        rewrites: what was done to the source before this graph was imported, by name.
     """
 
     runtime: ClassVar[str]  # its name, for people
@@ -74,6 +94,7 @@ class Prepared(ABC):
     default_order: Timeline
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    rewrites: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -113,6 +134,10 @@ class Prepared(ABC):
     def repeats(self) -> bool:
         """Whether the target can run an op again."""
         return False
+
+    def rewritable(self) -> Rewritable | None:
+        """The source, for rewrites; None where there is no way to write it anew."""
+        return None
 
     def measured_costs(self) -> Mapping[str, int]:
         """What each op takes on this machine, in nanoseconds, by the op's name.
@@ -167,6 +192,7 @@ class Prepared(ABC):
                 "alignment": accounting.alignment,
             },
             sequence=tuple(step.op.name for step in start.steps),
+            rewrites=self.rewrites,
             options={
                 **self.settings.plan_options,
                 **{name: version(name) for name in self.pinned_versions},
@@ -206,7 +232,8 @@ class Planned:
 
     `costs`: of the ops, by which recomputations were chosen. `floor_bytes`: where recomputation was
     tried, no sequence at all has a lower peak; `obstacle`: why. `trade_off`: what budgets would
-    cost.
+    cost. `unrewritten`: of a rewritten model, the plan of the model as it was; `more_flops`: what
+    its rewrites compute in addition; `refused`: where rules were looked at and do not apply.
     """
 
     prepared: Prepared
@@ -218,6 +245,9 @@ class Planned:
     obstacle: Infeasibility | None = None
     trade_off: TradeOff | None = None
     costs: CostModel = field(default_factory=CostModel)
+    unrewritten: Planned | None = None
+    more_flops: float = 0.0
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def order(self) -> tuple[Op, ...]:

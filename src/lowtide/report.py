@@ -76,6 +76,7 @@ class Report:
     budget_bytes: int | None = None
     budget: Mapping[str, int] | None = None
     recomputation: Mapping[str, float] | None = None
+    rewriting: Mapping[str, object] | None = None
     obstacle: Mapping[str, object] | None = None
     trade_off: Mapping[str, object] | None = None
     output: str | None = None
@@ -115,6 +116,7 @@ class Report:
             )
         console.print(table)
         console.print(f"order: {escape(self._verdict())}")
+        self._render_rewriting(console)
         self._render_measured(console)
         self._render_litert(console)
         if self.verification.get("numerics") != "skipped":
@@ -199,6 +201,20 @@ class Report:
                 f"trade: {100 * (after / stock - 1):.0f} % slower than the stock session, "
                 f"for the memory above"
             )
+
+    def _render_rewriting(self, console: Console) -> None:
+        if self.rewriting is None or not self.rewriting["applied"]:
+            return
+        counts: dict[str, int] = {}
+        for text in cast("list[str]", self.rewriting["applied"]):
+            name = text.partition("@")[0]
+            counts[name] = counts.get(name, 0) + 1
+        applied = ", ".join(f"{name} {count}" for name, count in counts.items())
+        line = f"rewritten: {applied}"
+        if "peak_without" in self.rewriting:
+            peak = format_bytes(int(str(self.rewriting["peak_without"])))
+            line += f"; {peak} without, {self.rewriting['flops_percent']} % more operations"
+        console.print(line)
 
     def _render_litert(self, console: Console) -> None:
         """What the same model allocates on a desktop."""

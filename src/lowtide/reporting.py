@@ -36,9 +36,11 @@ def build_report(
 ) -> Report:
     """The report of one run; `outcome` is None where nothing was executed."""
     prepared, plan = planned.prepared, planned.plan
-    settings, graph = prepared.settings, prepared.graph
+    settings = prepared.settings
+    original = (planned.unrewritten or planned).prepared
+    graph = original.graph
     certificate = plan.certificate
-    before, after = prepared.source_order, planned.timeline
+    before, after = original.source_order, planned.timeline
     lower_bound = certificate.lower_bound_bytes if certificate else _largest_op(after)
     status = certificate.status if certificate else "feasible"
     arena_after = plan.arena_bytes if plan.arena_bytes is not None else after.peak_bytes
@@ -76,7 +78,7 @@ def build_report(
         },
         peak_bytes=Figures(before.peak_bytes, after.peak_bytes, lower_bound),
         arena_bytes=Figures(
-            prepared.arena_before,
+            original.arena_before,
             arena_after,
             max(lower_bound, 0),
         ),
@@ -93,6 +95,7 @@ def build_report(
         budget_bytes=settings.budget_bytes,
         budget=_budget(settings.budget_bytes, needed, planned.floor_bytes),
         recomputation=_recomputation(planned),
+        rewriting=_rewriting(planned),
         obstacle=_obstacle(planned),
         trade_off=None if planned.trade_off is None else asdict(planned.trade_off),
         output=str(output) if output is not None else None,
@@ -100,7 +103,7 @@ def build_report(
             "method": certificate.method if certificate else "source",
             "level": settings.level,
             "portable": settings.portable,
-            "default_order_peak_bytes": prepared.default_order.peak_bytes,
+            "default_order_peak_bytes": original.default_order.peak_bytes,
         },
         session=outcome.session if outcome is not None else "",
         peak_ops_before=_peak_ops(before),
@@ -167,6 +170,22 @@ def _obstacle(planned: Planned) -> dict[str, object] | None:
             for each in found.tensors
         ],
     }
+
+
+def _rewriting(planned: Planned) -> dict[str, object] | None:
+    """What was rewritten and what that costs, and where rules were refused."""
+    if not planned.plan.rewrites and not planned.refused:
+        return None
+    found: dict[str, object] = {
+        "applied": list(planned.plan.rewrites),
+        "refused": [asdict(each) for each in planned.refused],
+    }
+    if planned.unrewritten is not None:
+        old, new = planned.unrewritten.prepared, planned.prepared
+        found["peak_without"] = planned.unrewritten.timeline.peak_bytes
+        found["flops_percent"] = round(100 * planned.more_flops, 3)
+        found["weights_bytes"] = new.breakdown["weights"] - old.breakdown["weights"]
+    return found
 
 
 def _recomputation(planned: Planned) -> dict[str, float] | None:

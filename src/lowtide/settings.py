@@ -13,6 +13,7 @@ from lowtide.errors import InputError
 from lowtide.passes.cost_file import read_costs
 from lowtide.passes.costs import CostModel
 from lowtide.passes.pipeline import DEFAULT, parse, print_pipeline
+from lowtide.passes.rewrite.stage import Rewriting
 from lowtide.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from lowtide.devices import Device
     from lowtide.passes.plan import Plan
+    from lowtide.passes.state import Pass
 
 __all__ = [
     "FOLDERS",
@@ -87,6 +89,7 @@ class Settings:
         costs: str | Path | None = None,
         quantize: str = "none",
         representative: str | Path | None = None,
+        rewrite: str | None = None,
     ) -> Settings:
         """Check the options.
 
@@ -126,7 +129,7 @@ class Settings:
             time_limit_s=_DEFAULT_LIMIT_S if time_limit_s is None else time_limit_s,
             work_limit=_DEFAULT_WORK if time_limit_s is None else None,
             seed=seed,
-            pipeline=print_pipeline(parse(pipeline or DEFAULT)),
+            pipeline=print_pipeline(_with_rewriting(parse(pipeline or DEFAULT), rewrite)),
             threads=threads or os.cpu_count() or 1,
             device=board,
             costs=CostModel() if costs in (None, MEASURE) else read_costs(costs),
@@ -157,6 +160,14 @@ class Settings:
         )
 
     @property
+    def rewriting(self) -> Rewriting:
+        """Which rewrites may be used."""
+        for _, each in parse(self.pipeline):
+            if isinstance(each, Rewriting):
+                return each
+        return Rewriting("none")
+
+    @property
     def plan_options(self) -> dict[str, str | int | bool]:
         """What a plan records, so that it can be applied later."""
         options: dict[str, str | int | bool] = {
@@ -173,6 +184,17 @@ class Settings:
             options["representative"] = str(self.representative)
         options.update({f"dim:{name}": value for name, value in self.dims.items()})
         return options
+
+
+def _with_rewriting(
+    passes: tuple[tuple[str, Pass], ...], rules: str | None
+) -> tuple[tuple[str, Pass], ...]:
+    """The pipeline with the rewrites that were asked for apart from it."""
+    if rules is None:
+        return passes
+    others = tuple(item for item in passes if not isinstance(item[1], Rewriting))
+    wanted = Rewriting(rules)
+    return others if rules == "none" else (("rewrite", wanted), *others)
 
 
 def _check_quantize(target: str, quantize: str, representative: object) -> None:

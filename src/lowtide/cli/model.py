@@ -80,6 +80,14 @@ Representative = Annotated[
         metavar="FILE.npz",
     ),
 ]
+Rewrite = Annotated[
+    str | None,
+    typer.Option(
+        help="Rewrites that may lower the peak: exact (they keep every bit), float (also those "
+        "that regroup sums of floats) or none. Default: exact.",
+        metavar="exact|float|none",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(help="At most this many threads; default: all cores.", min=1)
 ]
@@ -122,6 +130,7 @@ def optimize(
     costs: Costs = None,
     quantize: Quantize = "none",
     representative: Representative = None,
+    rewrite: Rewrite = None,
 ) -> None:
     """Write a model that needs less memory, and report what was proven and measured."""
     from lowtide import optimizer
@@ -146,6 +155,7 @@ def optimize(
             costs=costs,
             quantize=quantize,
             representative=representative,
+            rewrite=rewrite,
             progress=progress,
         )
     _print(result.report, as_json=as_json)
@@ -167,6 +177,7 @@ def analyze(
     costs: Costs = None,
     quantize: Quantize = "none",
     representative: Representative = None,
+    rewrite: Rewrite = None,
 ) -> None:
     """Show the peak, what makes it, and what a better order needs. Writes nothing."""
     from lowtide import optimizer
@@ -186,6 +197,7 @@ def analyze(
             costs=costs,
             quantize=quantize,
             representative=representative,
+            rewrite=rewrite,
             progress=progress,
         )
     _print(report, as_json=as_json, detail=True)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from lowtide.backends.onnx.op_times import op_times
+from lowtide.backends.onnx.rebuild import rebuild
 from lowtide.errors import ModelError
-from lowtide.frontends.onnx import import_graph, optimized_by_ort, read
+from lowtide.frontends.onnx import OnnxSource, import_graph, optimized_by_ort, read
+from lowtide.frontends.onnx.dialect import OnnxDialect
 from lowtide.ir import Accounting, simulate, verify
-from lowtide.planning import Prepared
+from lowtide.planning import Prepared, Rewritable
 from lowtide.settings import LEVELS
 from lowtide.solvers.schedule.orders.ort_default import reverse_dfs
 from lowtide.sources import Origin
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
-    from lowtide.frontends.onnx import OnnxSource, OrtLevel
+    from lowtide.frontends.onnx import OrtLevel
     from lowtide.ir import Graph, Timeline
     from lowtide.planning import Planned, Progress
     from lowtide.settings import Settings
@@ -55,6 +57,23 @@ class PreparedOnnx(Prepared):
         """Whether an op may run again: not where sessions merge equal nodes, as basic ones do."""
         return not self.settings.portable
 
+    def rewritable(self) -> Rewritable:
+        """The source's own operators; ONNX Runtime optimises what becomes of them."""
+        source = self.source.model
+        assert source is not None
+        threads, level = self.settings.threads, self.settings.level
+        graph = import_graph(source, threads=threads)
+        dialect = OnnxDialect.of(source, threads=threads, scratch=level != "all")
+        for op in graph.ops:
+            op.workspace_bytes *= dialect.scratch
+
+        def rebuilt(edited: Graph) -> Prepared:
+            model = rebuild(source, graph, edited, addends=level != "all")
+            new = OnnxSource(model, self.source.path, self.source.sha256)
+            return _prepared(new, self.settings, time.perf_counter())
+
+        return Rewritable(graph, dialect, ACCOUNTING, rebuilt)
+
     def measured_costs(self) -> dict[str, int]:
         """What each op takes in ONNX Runtime on random inputs, in nanoseconds, by its name.
 
@@ -74,7 +93,9 @@ class PreparedOnnx(Prepared):
 
     def stage(self, planned: Planned, destination: Path, folder: Path) -> StagedOnnx:
         """The model in the planned order."""
-        return StagedOnnx(self.model, planned, destination, folder)
+        old = None if planned.unrewritten is None else planned.unrewritten.prepared
+        before = old.model if isinstance(old, PreparedOnnx) else None
+        return StagedOnnx(self.model, planned, destination, folder, before=before)
 
 
 def prepare(
@@ -88,7 +109,12 @@ def prepare(
         InputError: the model cannot be read, or is none that can be planned.
     """
     started = time.perf_counter()
-    source = read(model, dims=settings.dims)
+    return _prepared(read(model, dims=settings.dims), settings, started, progress)
+
+
+def _prepared(
+    source: OnnxSource, settings: Settings, started: float, progress: Progress | None = None
+) -> PreparedOnnx:
     notes = list(source.notes)
     if settings.target == "onnx":
         planning, graph = source.model, import_graph(source.model, threads=settings.threads)

@@ -38,13 +38,22 @@ _NOISE_BYTES = 1 << 15
 
 
 class StagedOnnx(Staged):
-    """A planned ONNX model that is about to be emitted; `path` is a copy to try it on."""
+    """A planned ONNX model that is about to be emitted; `path` is a copy to try it on.
+
+    `before` is what runs without rewrites, to compare with.
+    """
 
     def __init__(
-        self, model: onnx_ir.Model, planned: Planned, destination: Path, folder: Path
+        self,
+        model: onnx_ir.Model,
+        planned: Planned,
+        destination: Path,
+        folder: Path,
+        *,
+        before: onnx_ir.Model | None = None,
     ) -> None:
         self._planned, self._destination, self._folder = planned, destination, folder
-        self._source = self._model = model
+        self._model, self._before = model, before or model
         self._order: Sequence[onnx_ir.Node] = [
             cast("onnx_ir.Node", op.source) for op in planned.order
         ]
@@ -92,7 +101,7 @@ class StagedOnnx(Staged):
         graph = original
         if settings.level != "none":
             graph = self._folder / "graph.onnx"
-            emit(self._source, list(self._source.graph), graph, provenance={})
+            emit(self._before, list(self._before.graph), graph, provenance={})
         verification, measurement = examine(
             Case(
                 original=original,

@@ -8,10 +8,11 @@ accounting without scratch, run in LiteRT, and never called optimal.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from lowtide.backends.tflite import rebuild
 from lowtide.backends.tflite.tflm import (
     ACCOUNTING,
     Kernels,
@@ -27,13 +28,15 @@ from lowtide.backends.tflite.tflm import (
     plan_offsets,
     stored_offsets,
 )
+from lowtide.backends.tflite.tflm.in_place import whitelist
 from lowtide.devices import place_arena
 from lowtide.errors import InputError, LowtideError, MissingExtraError, ModelError
-from lowtide.frontends.tflite import import_graph, read
+from lowtide.frontends.tflite import TfliteDialect, import_graph, read
 from lowtide.ir import Role, simulate
 from lowtide.passes.plan import InPlacePair
-from lowtide.planning import Planned, Prepared
+from lowtide.planning import Planned, Prepared, Rewritable
 from lowtide.sources import Origin
+from lowtide.targets.tflite_half import widened
 from lowtide.targets.tflite_staged import StagedTflite
 from lowtide.targets.workspace import unknown_workspace
 
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from lowtide.settings import Settings
 
 __all__ = ["PlannedTflite", "PreparedTflite", "prepare", "prepare_source"]
+
+_MOST_PARTS = 10  # that TFLM's CONCATENATION takes: kMaxInputNum
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class PreparedTflite(Prepared):
         scratch: what the kernels of the device ask for: measured, or an estimate.
         executed: what the reference kernels ask for, which run here.
         before: the model in TFLM as it came; None where TFLM does not run it.
+        came: the file before its float16 weights were widened; None where that was not needed.
     """
 
     runtime: ClassVar[str] = "TensorFlow Lite Micro"
@@ -77,6 +83,7 @@ class PreparedTflite(Prepared):
     scratch: KernelScratch
     executed: KernelScratch
     before: TflmMeasurement | None
+    came: TfliteSource | None = None
 
     @property
     def kernels(self) -> Kernels:
@@ -123,6 +130,20 @@ class PreparedTflite(Prepared):
         if self.kernels is Kernels.REFERENCE:
             return run.required_bytes
         return head + run.required_bytes - run.head_bytes
+
+    def rewritable(self) -> Rewritable:
+        """The main subgraph; what becomes of it is a file like any other."""
+        dialect = TfliteDialect(
+            self.file, self.imported, sharing=whitelist(self.kernels), most_parts=_MOST_PARTS
+        )
+        return Rewritable(self.graph, dialect, ACCOUNTING, self._rebuilt)
+
+    def _rebuilt(self, edited: Graph) -> Prepared:
+        file = read(rebuild(self.file, self.imported, edited))
+        new = prepare_source(file, self.source, self.settings)
+        known = {field.name: getattr(new, field.name) for field in fields(PreparedTflite)}
+        known |= {"notes": tuple(dict.fromkeys((*self.notes, *new.notes))), "came": self.came}
+        return replace(self, **known)
 
     def conclude(self, planned: Planned) -> Planned:
         """The plan with offsets for TFLM, or the file's own order where that is not better."""
@@ -265,6 +286,11 @@ class PreparedTflite(Prepared):
         del folder
         return StagedTflite(self, planned, destination)
 
+    def as_it_was(self, planned: Planned) -> PreparedTflite:
+        """The model before rewrites."""
+        old = None if planned.unrewritten is None else planned.unrewritten.prepared
+        return old if isinstance(old, PreparedTflite) else self
+
 
 def prepare(path: Path, settings: Settings, progress: Progress | None = None) -> PreparedTflite:
     """Read a model and ask TFLM what it needs of memory beside its tensors.
@@ -301,6 +327,9 @@ def prepare_source(
     except MissingExtraError:
         raise
     except LowtideError as error:
+        wide = _widened(source, origin, settings, progress)
+        if wide is not None:
+            return replace(wide, seconds=time.perf_counter() - started)
         every = tuple((s.index, op.index) for s in source.model.subgraphs for op in s.operators)
         scratch = KernelScratch({}, "none", every)
         notes.append(f"it does not run in TensorFlow Lite Micro, so nothing is measured: {error}")
@@ -339,6 +368,25 @@ def prepare_source(
         executed=executed,
         before=before,
     )
+
+
+def _widened(
+    source: TfliteSource, origin: Origin, settings: Settings, progress: Progress | None
+) -> PreparedTflite | None:
+    """The model with float32 for float16 weights; None where TFLM does not run that either."""
+    if settings.quantize == "float16" or not settings.rewriting.allowed:
+        return None
+    file = widened(source)
+    if file is None:
+        return None
+    found = prepare_source(file, origin, settings, progress)
+    if found.before is None:
+        return None
+    note = (
+        f"weights stored as float16 are stored as float32, since TensorFlow Lite Micro converts "
+        f"none: the file has {len(file.data):,} bytes instead of {len(source.data):,}"
+    )
+    return replace(found, came=source, notes=(note, *found.notes))
 
 
 def _label(origin: Origin) -> str:

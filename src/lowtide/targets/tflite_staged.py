@@ -7,12 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lowtide.backends.tflite import emit, write
+from lowtide.backends.tflite.equivalence import equivalence
 from lowtide.backends.tflite.litert import litert_bytes
 from lowtide.backends.tflite.tflm import (
     METADATA,
     Kernels,
     check_offsets,
     encode_offsets,
+    measure,
     verify_in_tflm,
 )
 from lowtide.backends.tflite.tflm.feeds import feeds_for
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lowtide.backends.c import Arena
-    from lowtide.backends.tflite.tflm import TflmVerification
+    from lowtide.backends.onnx.compare import Difference
+    from lowtide.backends.tflite.equivalence import Runtime
+    from lowtide.backends.tflite.tflm import TflmMeasurement
     from lowtide.frontends.tflite import TfliteSource
     from lowtide.planning import Planned
     from lowtide.targets.tflite import PreparedTflite
@@ -42,6 +46,7 @@ class StagedTflite(Staged):
 
     def __init__(self, prepared: PreparedTflite, planned: Planned, destination: Path) -> None:
         self._prepared, self._planned, self._destination = prepared, planned, destination
+        self._original = prepared.as_it_was(planned)
         self._order = [op.source for op in planned.order if isinstance(op.source, int)]
         self._metadata: dict[str, bytes] = {}
         self._required: int | None = None
@@ -94,6 +99,8 @@ class StagedTflite(Staged):
         started = time.perf_counter()
         prepared = self._prepared
         result = read(self.data)
+        if self._original is not prepared or prepared.came is not None:
+            return self._rewritten(result, started)
         if prepared.before is None:
             return self._in_litert(result.data, started)
         head = prepared.before.head_bytes if self._head is None else self._head
@@ -106,11 +113,78 @@ class StagedTflite(Staged):
         self._required = done.after.required_bytes
         return Outcome(
             {"numerics": "identical", "max_abs_error": 0.0, "order": "executed"},
-            {**_measured(done), **self._in_litert_bytes(result)},
+            {
+                **_measured(done.before, done.after, done.litert, done.executions),
+                **self._in_litert_bytes(result),
+            },
             _SOURCES if prepared.settings.target == "c" else _SESSION,
             time.perf_counter() - started,
             is_worse=done.after.required_bytes > done.before.required_bytes,
             needed_bytes=done.after.required_bytes
+            if prepared.kernels is Kernels.REFERENCE
+            else prepared.needed(self._planned),
+        )
+
+    def _rewritten(self, result: TfliteSource, started: float) -> Outcome:
+        """The same of a rewritten model, beside the original as it came.
+
+        Raises:
+            VerificationError: it computes something else, its arena is not as predicted, or neither
+                runtime runs it.
+        """
+        prepared = self._prepared
+        before = self._original.before if self._original.came is None else None
+        came = self._original.came or self._original.file
+        after: TflmMeasurement | None = None
+        if prepared.before is not None:
+            after = measure(result, seed=prepared.settings.seed)
+            head = prepared.before.head_bytes if self._head is None else self._head
+            if after.head_bytes != head:
+                raise VerificationError(
+                    f"TFLite Micro's arena head is {after.head_bytes} bytes, the plan predicted "
+                    f"{head}: please report this model"
+                )
+            self._required = after.required_bytes
+        inputs = feeds_for(came.model, random=3, seed=prepared.settings.seed)
+        found: dict[str, Difference] = {}
+        notes: list[str] = []
+        arenas = (1, 1)
+        runtimes: list[Runtime] = ["litert"]
+        if before is not None and after is not None:
+            arenas = (before.required_bytes, after.required_bytes)
+            runtimes = ["tflm", "litert"]
+        for runtime in runtimes:
+            try:
+                difference = equivalence(came, result.data, inputs, runtime, arenas=arenas)
+            except ModelError as error:
+                notes.append(f"not compared in {runtime}: {error}")
+                continue
+            if not difference.within:
+                raise VerificationError(f"in {runtime} {difference.where}: nothing was written")
+            found[runtime] = difference
+        if not found:
+            raise VerificationError(
+                f"the rewritten model cannot be compared with the original: {'; '.join(notes)}"
+            )
+        identical = all(difference.identical for difference in found.values())
+        verification: dict[str, object] = {
+            "numerics": "identical" if identical else "close",
+            "max_abs_error": max(difference.max_abs_error for difference in found.values()),
+            "order": "not_checked" if after is None else "executed",
+        }
+        measured = self._in_litert_bytes(result)
+        if after is None:
+            seconds = time.perf_counter() - started
+            return Outcome(verification, measured, _LITERT, seconds, tuple(notes))
+        litert = found["litert"].identical if "litert" in found else None
+        return Outcome(
+            verification,
+            {**_measured(before, after, litert, len(inputs)), **measured},
+            _SOURCES if prepared.settings.target == "c" else _SESSION,
+            time.perf_counter() - started,
+            tuple(notes),
+            is_worse=before is not None and after.required_bytes > before.required_bytes,
+            needed_bytes=after.required_bytes
             if prepared.kernels is Kernels.REFERENCE
             else prepared.needed(self._planned),
         )
@@ -120,7 +194,10 @@ class StagedTflite(Staged):
         return {
             f"{name}_{which}": litert_bytes(source, xnnpack=name.endswith("xnnpack"))
             for name in ("litert", "litert_xnnpack")
-            for which, source in (("before", self._prepared.file), ("after", result))
+            for which, source in (
+                ("before", self._original.came or self._original.file),
+                ("after", result),
+            )
         }
 
     def _in_litert(self, result: bytes | memoryview, started: float) -> Outcome:
@@ -149,22 +226,24 @@ class StagedTflite(Staged):
         )
 
 
-def _measured(done: TflmVerification) -> dict[str, object]:
-    """The `measured` of `lowtide.report/1`."""
+def _measured(
+    before: TflmMeasurement | None, after: TflmMeasurement, litert: bool | None, executions: int
+) -> dict[str, object]:
+    """The `measured` of `lowtide.report/1`; without `before` where TFLM does not run the source."""
     return {
         "runtime": "TensorFlow Lite Micro",
-        "peak_before": done.before.head_bytes,
+        "peak_before": None if before is None else before.head_bytes,
         "peak_stock": None,
-        "peak_after": done.after.head_bytes,
-        "required_before": done.before.required_bytes,
-        "required_after": done.after.required_bytes,
-        "fails_below": done.after.fails_below,
-        "tail_before": done.before.tail_bytes,
-        "tail_after": done.after.tail_bytes,
-        "initialisation_after": done.after.initialisation_bytes,
-        "categories": dict(done.after.categories),
-        "litert_identical": done.litert,
-        "executions": done.executions,
+        "peak_after": after.head_bytes,
+        "required_before": None if before is None else before.required_bytes,
+        "required_after": after.required_bytes,
+        "fails_below": after.fails_below,
+        "tail_before": None if before is None else before.tail_bytes,
+        "tail_after": after.tail_bytes,
+        "initialisation_after": after.initialisation_bytes,
+        "categories": dict(after.categories),
+        "litert_identical": litert,
+        "executions": executions,
         "latency_before": None,
         "latency_stock": None,
         "latency_after": None,

@@ -1,0 +1,112 @@
+"""Rewrite a model where that lowers the peak of what its runtime will run.
+
+plan of the model as it is ─▶ choose rewrites on the source's graph ─▶ the backend writes the new
+model ─▶ it is imported and planned as any other ─▶ kept only if it needs less
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lowtide.errors import InputError, ModelError, PlanError
+from lowtide.passes.rewrite.choose import choose, rewritten
+from lowtide.passes.rewrite.registry import parse_rewrite
+from lowtide.planning import plan as make_plan
+
+if TYPE_CHECKING:
+    from lowtide.ir import Graph
+    from lowtide.passes.plan import Plan
+    from lowtide.planning import Planned, Prepared, Progress, Rewritable
+
+__all__ = ["improve", "replay"]
+
+
+def improve(planned: Planned, progress: Progress | None = None) -> Planned:
+    """The plan of the rewritten model where it needs less, else the plan as it was.
+
+    Where a budget is met without repeats, nothing is rewritten: the model is better left alone.
+    """
+    prepared = planned.prepared
+    settings = prepared.settings
+    repeats = len(planned.order) - len(prepared.graph)
+    if not settings.rewriting.allowed:
+        return planned
+    if settings.budget_bytes is not None and planned.within_budget and not repeats:
+        return planned
+    source = prepared.rewritable()
+    if source is None:
+        return planned
+    if progress is not None:
+        progress.stage("rewrite")
+    try:
+        choice = choose(
+            source.graph,
+            source.dialect,
+            source.accounting,
+            settings.rewriting.allowed,
+            budget_bytes=settings.budget_bytes,
+            seed=settings.seed,
+        )
+        planned = replace(planned, refused=choice.refused)
+        if not choice.rewrites:
+            return planned
+        # In the source's order, as a saved plan has it: the order found is found again.
+        edited = rewritten(source.graph, source.dialect, choice.rewrites)
+        names = tuple(map(str, choice.rewrites))
+        found = make_plan(_prepared(prepared, source, edited, names), progress)
+    except (ModelError, InputError) as error:
+        return _noted(planned, f"the model is not rewritten: {error}")
+    if _better(found, planned):
+        more = _more_flops(source.graph, edited)
+        return replace(found, unrewritten=planned, more_flops=more, refused=choice.refused)
+    before, after = choice.peak_before_bytes, choice.peak_after_bytes
+    return _noted(
+        planned,
+        f"rewrites that lower the peak of the model's own graph from {before:,} to {after:,} bytes "
+        f"do not lower that of the graph which runs: it is not rewritten",
+    )
+
+
+def replay(prepared: Prepared, plan: Plan) -> Planned:
+    """A saved plan with rewrites, for the model that it was made for.
+
+    Raises:
+        PlanError: a rewrite does not apply, or the target rewrites no models.
+    """
+    source = prepared.rewritable()
+    if source is None:
+        raise PlanError(f"the plan has rewrites, which the target {prepared.settings.target} lacks")
+    named = [parse_rewrite(text) for text in plan.rewrites]
+    graph = rewritten(source.graph, source.dialect, named)
+    adopted = _prepared(prepared, source, graph, plan.rewrites).adopt(plan)
+    more = _more_flops(source.graph, graph)
+    return replace(adopted, unrewritten=prepared.keep_default_order(), more_flops=more)
+
+
+def _prepared(
+    prepared: Prepared, source: Rewritable, graph: Graph, rewrites: tuple[str, ...]
+) -> Prepared:
+    """The rewritten model, prepared; it is still the source's, whose outputs it has to give."""
+    return replace(source.rebuilt(graph), source=prepared.source, rewrites=rewrites)
+
+
+def _better(found: Planned, planned: Planned) -> bool:
+    """Whether the rewritten model is the one to write."""
+    if found.within_budget and planned.within_budget and planned.prepared.settings.budget_bytes:
+        return _repeats(found) < _repeats(planned)
+    return found.prepared.needed(found) < planned.prepared.needed(planned)
+
+
+def _more_flops(before: Graph, after: Graph) -> float:
+    """The operations that rewrites add, as a part of those that there were."""
+    once = sum(op.flops for op in before.ops)
+    return (sum(op.flops for op in after.ops) - once) / max(once, 1)
+
+
+def _repeats(planned: Planned) -> int:
+    return len(planned.order) - len(planned.prepared.graph)
+
+
+def _noted(planned: Planned, note: str) -> Planned:
+    return replace(planned, notes=(*planned.notes, note))
