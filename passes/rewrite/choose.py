@@ -1,10 +1,10 @@
 """Choose rewrites together with the order: what lowers the peak stays, and nothing else.
 
 Rewrites are applied as far as they go (Ahn et al., MLSys 2020, do so once and for all), the result
-is scheduled, and what was left open (the order of accumulation) is read off the schedule. Then they
-are undone by halves, quarters, and one by one, costly ones first, wherever the peak does not rise:
-delta debugging (Zeller and Hildebrandt, 2002) with the scheduler as the test. If all of them
-together lower nothing, they are tried one by one.
+is scheduled, what was left open (the order of accumulation) is read off the schedule, and it is
+scheduled again. Then they are undone by halves, quarters, and one by one, the last first, wherever
+the peak does not rise: delta debugging (Zeller and Hildebrandt, 2002) with the scheduler as the
+test. If all of them together lower nothing, they are tried one by one.
 """
 
 from __future__ import annotations
@@ -91,18 +91,15 @@ def choose(
     every, refused = search.all_of(rules)
     if budget_bytes is not None and before <= budget_bytes:
         every = ()
-    chosen = search.settled(every) if every else ()
-    after = search.peak(chosen)
-    if every and after >= before:
-        chosen = search.one_by_one(every, before)
-        after = search.peak(chosen)
-    if chosen:
-        aim = after if budget_bytes is None else max(after, min(budget_bytes, before - 1))
-        chosen = search.fewest(chosen, aim)
-        after = search.peak(chosen)
-    if after >= before:
-        chosen, after = (), before
-    return Choice(chosen, search.graph(chosen), before, after, refused)
+    if every and search.peak(every) >= before:
+        every = search.one_by_one(every)
+    if every and search.peak(every) < before:
+        budget = None if budget_bytes is None else min(budget_bytes, before - 1)
+        every = search.fewest(every, budget)
+    else:
+        every = ()
+    chosen = search.settled(every)
+    return Choice(chosen, search.graph(chosen), before, search.peak(every), refused)
 
 
 class _Search:
@@ -115,7 +112,8 @@ class _Search:
         self._trials = 0
 
     def peak(self, rewrites: tuple[Rewrite, ...]) -> int:
-        return self._solved(rewrites)[0]
+        """The peak with the rewrites, nothing left open."""
+        return self._solved(self.settled(rewrites))[0]
 
     def graph(self, rewrites: tuple[Rewrite, ...]) -> Graph:
         """The rewritten graph in the best order found."""
@@ -168,30 +166,29 @@ class _Search:
         order = self._solved(rewrites)[1]
         return tuple(named(r.rule).settled(r, order) for r in rewrites)
 
-    def one_by_one(self, rewrites: tuple[Rewrite, ...], before: int) -> tuple[Rewrite, ...]:
+    def one_by_one(self, rewrites: tuple[Rewrite, ...]) -> tuple[Rewrite, ...]:
         """Each rewrite that lowers the peak in the company of those chosen before it."""
         chosen: tuple[Rewrite, ...] = ()
-        least = before
         for rewrite in rewrites:
             if self._trials >= _MAX_TRIALS:
                 break
             trial = self._without_misfits((*chosen, rewrite))
-            if trial == chosen:
-                continue
-            trial = self.settled(trial)
-            if self.peak(trial) < least:
-                chosen, least = trial, self.peak(trial)
+            if self.peak(trial) < self.peak(chosen):
+                chosen = trial
         return chosen
 
-    def fewest(self, rewrites: tuple[Rewrite, ...], aim: int) -> tuple[Rewrite, ...]:
-        """Rewrites left out, in ever smaller groups, as long as the peak is within `aim`."""
+    def fewest(self, rewrites: tuple[Rewrite, ...], budget: int | None) -> tuple[Rewrite, ...]:
+        """Rewrites left out, in ever smaller groups, as long as the peak does not rise.
+
+        With a budget it may rise up to that.
+        """
         size = len(rewrites)
         while size >= 1 and self._trials < _MAX_TRIALS:
             end = len(rewrites)
             while end > 0 and self._trials < _MAX_TRIALS:
                 start = max(0, end - size)
                 trial = self._without_misfits(rewrites[:start] + rewrites[end:])
-                if self.peak(trial) <= aim:
+                if self.peak(trial) <= max(self.peak(rewrites), budget or 0):
                     rewrites = trial
                 end = min(start, len(rewrites))
             size //= 2
