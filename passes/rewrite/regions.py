@@ -94,6 +94,7 @@ class Region:
         entry_stays: others read X later on, or it stays to the end.
         limits: of the target.
         planned: tiles by their rows, as they were needed.
+        inner: tiles away from the ends, by their height.
     """
 
     first: int
@@ -104,6 +105,7 @@ class Region:
     entry_stays: bool
     limits: Limits
     planned: dict[Rows, Tile | None] = field(default_factory=dict[Rows, "Tile | None"])
+    inner: dict[int, Tile] = field(default_factory=dict[int, "Tile"])
 
     @property
     def axis(self) -> int:
@@ -180,7 +182,13 @@ class Region:
         start = self.rows - done - height if upward else done
         rows = Rows(max(0, start), max(0, start) + height)
         if rows not in self.planned:
-            self.planned[rows] = plan_tile(self.ops, self.entry, rows)
+            known = self.inner.get(height)
+            tile = None if known is None else known.shifted(rows)
+            if tile is None:
+                tile = plan_tile(self.ops, self.entry, rows)
+                if tile is not None and tile.shifted(rows) is not None:
+                    self.inner.setdefault(height, tile)
+            self.planned[rows] = tile
         return self.planned[rows]
 
     def estimate(self, heights: tuple[int, ...], *, upward: bool = False) -> Estimate | None:

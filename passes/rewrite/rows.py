@@ -20,12 +20,12 @@ those are taken whose shift is whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING
 
-from lowtide.ir.semantics import Window
+from lowtide.ir.semantics import Window, common_padding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,10 @@ class Rows:
     def covers(self, other: Rows) -> bool:
         """Whether all of `other` lies within."""
         return self.start <= other.start and other.stop <= self.stop
+
+    def moved(self, by: int) -> Rows:
+        """The range that far down."""
+        return Rows(self.start + by, self.stop + by)
 
     def hull(self, other: Rows) -> Rows:
         """The least range with both."""
@@ -87,27 +91,19 @@ def paddings(
     """
     if free:
         return (Padding.ANY,)
-    others = {a: w for a, w in windows.items() if a != axis}
-    found: list[Padding] = []
-    if all(not w.before and not w.after for w in others.values()):
-        found.append(Padding.VALID)
-    if all((w.before, w.after) == _same(w, shape[a]) for a, w in others.items()):
-        found.append(Padding.SAME)
-    return tuple(found)
+    known = common_padding({a: w for a, w in windows.items() if a != axis}, shape)
+    found = {"none": Padding.VALID, "same": Padding.SAME}
+    return tuple(padding for name, padding in found.items() if name in known)
 
 
-def _same(window: Window, length: int) -> tuple[int, int]:
-    """The zeros in front and behind that `SAME` means: the odd one behind."""
-    results = -(-length // window.stride)
-    total = max(0, (results - 1) * window.stride + window.reach - length)
-    return total // 2, total - total // 2
-
-
-def _padded(window: Window, length: int, padding: Padding) -> Window | None:
-    """The window with the zeros that `length` rows get; None where nothing comes out."""
-    before, after = _same(window, length) if padding is Padding.SAME else (0, 0)
-    padded = Window(window.size, window.stride, window.dilation, before, after)
-    return padded if padded.results(length) > 0 else None
+def _zeros(window: Window, length: int, padding: Padding) -> tuple[int, int, int]:
+    """The zeros in front and behind that `length` rows get, and how many results come out."""
+    before = after = 0
+    if padding is Padding.SAME:  # `Window.same`
+        results = -(-length // window.stride)
+        total = max(0, (results - 1) * window.stride + window.reach - length)
+        before, after = total // 2, total - total // 2
+    return before, after, (length + before + after - window.reach) // window.stride + 1
 
 
 @cache
@@ -151,13 +147,12 @@ def fits(
     for start in starts:
         for stop in stops:
             for padding in allowed:
-                padded = _padded(window, stop - start, padding)
-                if padded is None:
+                before, after, count = _zeros(window, stop - start, padding)
+                shift, rest = divmod(start + window.before - before, window.stride)
+                if rest or count < 1 or shift > held.start or shift + count < held.stop:
                     continue
-                shift, rest = divmod(start + window.before - padded.before, window.stride)
-                result = Rows(shift, shift + padded.results(stop - start))
-                if rest == 0 and result.covers(held):
-                    found.setdefault(
-                        Rows(start, stop), Fit(Rows(start, stop), right, result, padded)
-                    )
+                fed = Rows(start, stop)
+                if fed not in found:
+                    padded = replace(window, before=before, after=after)
+                    found[fed] = Fit(fed, right, Rows(shift, shift + count), padded)
     return tuple(sorted(found.values(), key=lambda f: (len(f.operand), -f.operand.start))[:most])

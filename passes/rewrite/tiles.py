@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Local", "Step", "Tile", "local", "plan_tile", "row_bytes"]
 
-_BEAM = 8
+_BEAM = 4
 # What a slice costs beside the bytes that it copies, in multiply-adds.
 _SLICE = 2000
 
@@ -43,33 +43,22 @@ class Local:
     Attributes:
         op: the op.
         result: its only result.
-        data: the operands that have rows, by number.
+        operands: the tensors that have rows, each once.
         meaning: what it computes.
         axis: of the rows.
         window: along the axis; None where row i is made of row i.
         allowed: how a tile's op may be padded.
-        addend: the operand that is added to the result, apart from `data`.
+        addend: of these, the one that is added to the result.
     """
 
     op: Op
     result: Tensor
-    data: tuple[int, ...]
+    operands: tuple[Tensor, ...]
     meaning: Meaning
     axis: int
     window: Window | None = None
     allowed: tuple[Padding, ...] = ()
     addend: Tensor | None = None
-
-    @property
-    def operands(self) -> tuple[Tensor, ...]:
-        """The tensors that have rows, each once."""
-        found = [self.op.inputs[number] for number in self.data]
-        return tuple(dict.fromkeys([*(t for t in found if t is not None), *self._addends]))
-
-    @property
-    def _addends(self) -> tuple[Tensor, ...]:
-        return () if self.addend is None else (self.addend,)
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -92,6 +81,8 @@ class Step:
 class Tile:
     """What makes some rows of the region's result.
 
+    Away from the ends of all tensors, a tile further down is the same one, shifted.
+
     Attributes:
         rows: of the result.
         steps: in execution order.
@@ -103,6 +94,32 @@ class Tile:
     steps: tuple[Step, ...]
     cost: int
     work: int
+
+    def shifted(self, rows: Rows) -> Tile | None:
+        """The tile of other rows, as many; None where it may not be this one, shifted.
+
+        It is if no step reads up to an end of its operand here, and none past it there: neither
+        sees padding then that makes a difference.
+        """
+        by = rows.start - self.rows.start
+        if len(rows) != len(self.rows):
+            return None
+        moves: dict[Tensor, int] = {self.steps[-1].local.result: by}
+        steps: list[Step] = []
+        for step in reversed(self.steps):
+            local, own = step.local, moves[step.local.result]
+            stride = 1 if local.window is None else local.window.stride
+            fed = step.fed.moved(own * stride)
+            for operand in local.operands:
+                other = own if operand is local.addend else own * stride
+                if moves.setdefault(operand, other) != other:
+                    return None
+            whole = Rows(0, local.operands[0].shape[local.axis])
+            inner = 0 < step.fed.start and step.fed.stop < whole.stop
+            if not whole.covers(fed) or (local.window is not None and not inner):
+                return None
+            steps.insert(0, Step(local, fed, step.result.moved(own), step.window))
+        return Tile(rows, tuple(steps), self.cost, self.work)
 
 
 def row_bytes(tensor: Tensor, axis: int) -> int:
@@ -130,26 +147,22 @@ def local(op: Op, dialect: Dialect, axis: int) -> Local | None:
         if window.results(data.shape[axis]) != result.shape[axis]:
             return None
         allowed = paddings(meaning.windows, data.shape, axis, free=dialect.any_padding)
-        return Local(op, result, _at(op, data), meaning, axis, window, allowed, addend)
+        operands = (data,) if addend is None else tuple(dict.fromkeys((data, addend)))
+        return Local(op, result, operands, meaning, axis, window, allowed, addend)
     if isinstance(meaning, Pointwise):
         if meaning.data.shape != result.shape or meaning.channels == axis:
             return None
-        return Local(op, result, _at(op, meaning.data), meaning, axis)
+        return Local(op, result, (meaning.data,), meaning, axis)
     if isinstance(meaning, Add):
         terms = dict.fromkeys(meaning.terms)
         if any(t.shape != result.shape or t.role is Role.CONSTANT for t in terms):
             return None
-        return Local(op, result, tuple(n for t in terms for n in _at(op, t)), meaning, axis)
+        return Local(op, result, tuple(terms), meaning, axis)
     if isinstance(meaning, Concat) and meaning.axis != axis:
         if any(t.role is Role.CONSTANT for t in meaning.parts):
             return None
-        every = tuple(n for n, t in enumerate(op.inputs) if t in meaning.parts)
-        return Local(op, result, every, meaning, axis)
+        return Local(op, result, tuple(dict.fromkeys(meaning.parts)), meaning, axis)
     return None
-
-
-def _at(op: Op, tensor: Tensor) -> tuple[int, ...]:
-    return tuple(number for number, operand in enumerate(op.inputs) if operand is tensor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lowtide.errors import PlanError
+from lowtide.ir import Accounting
 from lowtide.ir.semantics import Concat, Convolution, Pooling
 from lowtide.passes.rewrite.regions import Limits, Region, region_at
 from lowtide.passes.rewrite.rows import Rows
@@ -27,7 +28,7 @@ from lowtide.passes.rewrite.rule import Refusal, Rewrite
 from lowtide.passes.rewrite.tile_search import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from lowtide.ir import Graph, Tensor
     from lowtide.ir.semantics import Window
@@ -43,14 +44,13 @@ class Tiling:
     """The rule.
 
     Attributes:
-        limits: of the target, on which the choice of sites is made.
+        limits: of the target, on which the choice of sites is made; what is made of a site does not
+            depend on them.
         recompute_limit: the extra work that all sites together may take, as a part of the whole.
-        fan_in: the most operands of a concatenation; more are joined in two steps.
     """
 
-    limits: Limits
+    limits: Limits = Limits(Accounting(inputs_in_arena=True))
     recompute_limit: float = 0.15
-    fan_in: int = 10
 
     @property
     def name(self) -> str:
@@ -61,6 +61,16 @@ class Tiling:
     def exact(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def options(self) -> bool:
+        """How many ops, in which tiles."""
+        return True
+
+    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
+        """The rewrite itself: nothing is left open."""
+        del sequence
+        return rewrite
 
     def choices(self, graph: Graph, dialect: Dialect) -> tuple[Choices, ...]:
         """Sets of regions to be tiled together, by estimate the best one first; maybe none."""
@@ -80,12 +90,12 @@ class Tiling:
 
     def site(self, region: Region, heights: tuple[int, ...], *, upward: bool = False) -> Rewrite:
         """A region in tiles of these heights, from the top or from the bottom."""
-        option = f"{len(region.ops)}:{','.join(map(str, heights))}{'^' if upward else ''}"
+        option = f"{len(region.ops)}x{','.join(map(str, heights))}{'^' if upward else ''}"
         return Rewrite(self.name, region.ops[-1].op.name, option)
 
     def apply(self, graph: Graph, dialect: Dialect, rewrite: Rewrite) -> None:
-        """Run the region in tiles; the option is `OPS:HEIGHT,HEIGHT,...`, `^` for upward."""
-        option = re.fullmatch(r"(\d{1,9}):(\d{1,9}(?:,\d{1,9})+)(\^?)", rewrite.option)
+        """Run the region in tiles; the option is `OPSxHEIGHT,HEIGHT,...`, `^` for upward."""
+        option = re.fullmatch(r"(\d{1,9})x(\d{1,9}(?:,\d{1,9})+)(\^?)", rewrite.option)
         anchors = [op for op in graph.ops if op.name == rewrite.op]
         region, estimate = None, None
         if rewrite.rule == self.name and option is not None and anchors:
@@ -95,18 +105,17 @@ class Tiling:
                 estimate = region.estimate(heights, upward=option[3] == "^")
         if region is None or estimate is None:
             raise PlanError(f"`{rewrite}` is no site of this graph")
-        _Build(graph, dialect, region, self.fan_in).run(estimate.tiles)
+        _Build(graph, dialect, region).run(estimate.tiles)
 
 
 class _Build:
     """Writes the tiles in front of the region's last op, and takes the old ops away."""
 
-    def __init__(self, graph: Graph, dialect: Dialect, region: Region, fan_in: int) -> None:
+    def __init__(self, graph: Graph, dialect: Dialect, region: Region) -> None:
         self.graph = graph
         self.dialect = dialect
         self.region = region
         self.anchor = region.ops[-1].op
-        self.fan_in = fan_in
 
     def run(self, tiles: tuple[Tile, ...]) -> None:
         region = self.region
@@ -116,7 +125,7 @@ class _Build:
         level = 0
         while len(parts) > 1:
             level += 1
-            groups = _groups(parts, self.fan_in)
+            groups = _groups(parts, self.dialect.most_parts or len(parts))
             joined: list[Tensor] = []
             for number, group in enumerate(groups):
                 name = f"{self.anchor.name}/join"

@@ -136,7 +136,7 @@ class PreparedTflite(Prepared):
         dialect = TfliteDialect(
             self.file, self.imported, sharing=whitelist(self.kernels), most_parts=_MOST_PARTS
         )
-        return Rewritable(self.graph, dialect, ACCOUNTING, self._rebuilt)
+        return Rewritable(self.imported.graph, dialect, ACCOUNTING, self._rebuilt)
 
     def _rebuilt(self, edited: Graph) -> Prepared:
         file = read(rebuild(self.file, self.imported, edited))

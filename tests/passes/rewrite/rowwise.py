@@ -46,6 +46,7 @@ class Rowwise:
     """The dialect; without free padding as TFLite has it."""
 
     accumulates = False
+    most_parts = 3
 
     def __init__(self, *, any_padding: bool) -> None:
         self._any_padding = any_padding

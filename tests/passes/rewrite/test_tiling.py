@@ -113,7 +113,7 @@ def test_any_region_in_any_tiles_computes_the_same(
     network: Network, pick: int, elided: bool, upward: bool
 ) -> None:
     dialect = Rowwise(any_padding=network.free)
-    rule = Tiling(Limits(LIMITS.accounting, elided=elided), fan_in=3)
+    rule = Tiling(Limits(LIMITS.accounting, elided=elided))
     found = list(regions(network.graph, dialect, rule.limits))
     expected = network.run()
     sites = [(region, height) for region in found for height in heights(region)]
@@ -192,14 +192,14 @@ def test_a_tensor_that_others_read_is_not_inside_a_region() -> None:
 @pytest.mark.parametrize(
     "rewrite",
     [
-        Rewrite("tiling", "nowhere", "1:16,16"),
+        Rewrite("tiling", "nowhere", "1x16,16"),
         Rewrite("tiling", "conv0", "two"),
-        Rewrite("tiling", "conv0", "2:16,16"),
-        Rewrite("tiling", "conv0", "1:0,32"),
-        Rewrite("tiling", "conv0", "1:16,15"),
-        Rewrite("tiling", "conv0", "1:32"),
-        Rewrite("tiling", "add6", "1:8,8"),
-        Rewrite("other", "conv0", "1:16,16"),
+        Rewrite("tiling", "conv0", "2x16,16"),
+        Rewrite("tiling", "conv0", "1x0,32"),
+        Rewrite("tiling", "conv0", "1x16,15"),
+        Rewrite("tiling", "conv0", "1x32"),
+        Rewrite("tiling", "add6", "1x8,8"),
+        Rewrite("other", "conv0", "1x16,16"),
     ],
 )
 def test_what_is_no_site_is_refused(rewrite: Rewrite) -> None:
