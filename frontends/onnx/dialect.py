@@ -44,15 +44,24 @@ class OnnxDialect:
         threads: of the session, on which some kernels' scratch depends.
         scratch: whether kernels need any: those for blocks of channels, which ONNX Runtime puts
             there at its highest level, do not.
+        accumulates: whether a convolution can add to an operand, as ONNX Runtime's FusedConv does.
     """
 
     versions: Mapping[str, int]
     integers: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     threads: int = 1
     scratch: bool = True
+    accumulates: bool = True
 
     @classmethod
-    def of(cls, model: onnx_ir.Model, *, threads: int = 1, scratch: bool = True) -> OnnxDialect:
+    def of(
+        cls,
+        model: onnx_ir.Model,
+        *,
+        threads: int = 1,
+        scratch: bool = True,
+        accumulates: bool = True,
+    ) -> OnnxDialect:
         """The dialect of a model."""
         versions = {("" if d == "ai.onnx" else d): v for d, v in model.opset_imports.items()}
         found: dict[str, tuple[int, ...]] = {}
@@ -61,7 +70,7 @@ class OnnxDialect:
         for node in model.graph:
             if node.op_type == "Constant" and "value" in node.attributes:
                 found |= _integers(str(node.outputs[0].name), node.attributes["value"].as_tensor())
-        return cls(versions, found, threads, scratch)
+        return cls(versions, found, threads, scratch, accumulates)
 
     @property
     def any_padding(self) -> bool:
@@ -72,11 +81,6 @@ class OnnxDialect:
     def most_parts(self) -> int | None:
         """How many tensors a Concat takes: any number."""
         return None
-
-    @property
-    def accumulates(self) -> bool:
-        """Whether a convolution can add to an operand: ONNX Runtime's FusedConv does."""
-        return True
 
     def meaning(self, op: Op) -> Meaning | None:
         """What the op computes; None where no rewrite is to know."""

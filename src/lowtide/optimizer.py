@@ -280,6 +280,7 @@ def _tried(
     if as_it_was is None or not verify:
         return planned, _emit(planned, destination, verify=verify)
     exact = all(rule_of(text).exact for text in planned.plan.rewrites)
+    exact &= planned.prepared.same_kernels
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         path = destination or Path(folder, "model")
         staged = planned.prepared.stage(planned, path, Path(folder))

@@ -85,6 +85,7 @@ class Prepared(ABC):
     runtime: ClassVar[str]  # its name, for people
     own_order: ClassVar[str]  # the name of `default_order`
     pinned_versions: ClassVar[tuple[str, ...]] = ()  # packages whose versions a plan records
+    same_kernels: ClassVar[bool] = True  # results are compared with what the same kernels gave
 
     source: Origin
     settings: Settings

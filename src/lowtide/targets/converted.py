@@ -50,6 +50,8 @@ class PreparedConverted(PreparedTflite):
 
     pinned_versions: ClassVar[tuple[str, ...]] = ("tflite-micro", *tensorflow_packages())
 
+    same_kernels: ClassVar[bool] = False  # but with ONNX Runtime's
+
     model: onnx_ir.Model
     conversion: Conversion
 

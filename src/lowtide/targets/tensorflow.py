@@ -11,15 +11,18 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from lowtide.backends.onnx.rebuild import rebuild
 from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.backends.tensorflow.from_onnx.convert import save_source
 from lowtide.backends.tensorflow.from_onnx.emitter import check
 from lowtide.backends.tensorflow.package import tensorflow_packages
-from lowtide.frontends.onnx import read
+from lowtide.frontends.onnx import OnnxSource, import_graph, read
+from lowtide.frontends.onnx.dialect import OnnxDialect
 from lowtide.frontends.onnx.dimensions import require_bound
 from lowtide.ir import simulate
+from lowtide.planning import Rewritable
 from lowtide.sources import Origin
 from lowtide.targets.tensorflow_function import PreparedFunction, traced
 from lowtide.targets.tensorflow_staged import StagedTensorflow
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
-    from lowtide.planning import Planned, Progress
+    from lowtide.ir import Graph
+    from lowtide.planning import Planned, Prepared, Progress
     from lowtide.settings import Settings
 
 __all__ = ["PreparedTensorflow", "prepare"]
@@ -38,7 +42,24 @@ __all__ = ["PreparedTensorflow", "prepare"]
 class PreparedTensorflow(PreparedFunction):
     """An ONNX model as a TensorFlow function; `model` has its dimensions bound."""
 
+    same_kernels: ClassVar[bool] = False  # but with ONNX Runtime's
+
     model: onnx_ir.Model
+
+    def rewritable(self) -> Rewritable:
+        """The ONNX model's operators; sums and convolutions are ops of their own in TensorFlow."""
+        source = self.source.model
+        assert source is not None
+        graph = import_graph(source)
+        dialect = OnnxDialect.of(source, scratch=False, accumulates=False)
+        for op in graph.ops:
+            op.workspace_bytes = 0
+
+        def rebuilt(edited: Graph) -> Prepared:
+            new = OnnxSource(rebuild(source, graph, edited), self.source.path, self.source.sha256)
+            return _prepared(new, self.settings, time.perf_counter())
+
+        return Rewritable(graph, dialect, ACCOUNTING, rebuilt)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -49,12 +70,21 @@ class PreparedTensorflow(PreparedFunction):
         """The SavedModel in the planned order."""
         return StagedTensorflow(
             "lowtide.targets.tensorflow_job:emit",
-            lambda: {"model": str(save_source(self.model, folder))},
+            lambda: self._models(folder),
             self.emitted_order(planned),
             self.settings.seed,
             destination,
             folder,
         )
+
+    def _models(self, folder: Path) -> dict[str, object]:
+        """The model to emit, and the one whose outputs it has to give, where it was rewritten."""
+        found: dict[str, object] = {"model": str(save_source(self.model, folder))}
+        if self.rewrites and self.source.model is not None:
+            original = folder / "original"
+            original.mkdir(exist_ok=True)
+            found["original"] = str(save_source(self.source.model, original))
+        return found
 
 
 def prepare(
@@ -70,7 +100,12 @@ def prepare(
         MissingExtraError: TensorFlow is not installed.
     """
     started = time.perf_counter()
-    source = read(model, dims=settings.dims)
+    return _prepared(read(model, dims=settings.dims), settings, started, progress)
+
+
+def _prepared(
+    source: OnnxSource, settings: Settings, started: float, progress: Progress | None = None
+) -> PreparedTensorflow:
     require_bound(source.open_dims)
     check(source.model)
     if progress is not None:

@@ -10,7 +10,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
 import onnx_ir
 
@@ -38,10 +38,11 @@ class Emission(TypedDict):
     """What is to be written: `sequence` in this order, or None for TensorFlow's own.
 
     `stock` is a folder for the function as it is, to be measured beside the result; empty to write
-    the result only.
+    the result only. `original` is the model before rewrites, where there were any.
     """
 
     model: str
+    original: NotRequired[str]
     staged: str
     sequence: list[str] | None
     stock: str
@@ -107,7 +108,7 @@ def _tried(request: Emission, built: Built) -> dict[str, object]:
     staged, sequence = Path(request["staged"]), request["sequence"]
     reply = compare(
         {
-            "model": request["model"],
+            "model": request.get("original", request["model"]),
             "staged": str(staged),
             "format": "savedmodel",
             "quantize": "none",
@@ -118,6 +119,8 @@ def _tried(request: Emission, built: Built) -> dict[str, object]:
     folders = {"after": staged}
     if sequence is not None:
         folders["stock"] = Path(request["stock"])
+        if "original" in request:
+            built = build(onnx_ir.load(request["original"]), variables=True)
         saved_model.write(built, folders["stock"])
     runs = {which: _Run(folder) for which, folder in folders.items()}
     for _ in range(_RUNS):  # in turn, so that what else the machine does meets all

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import onnx_ir
 
+from lowtide.backends.onnx.rebuild import rebuild
 from lowtide.errors import InputError, ModelError
-from lowtide.frontends.onnx import read
+from lowtide.frontends.onnx import OnnxSource, import_graph, read
+from lowtide.frontends.onnx.dialect import OnnxDialect
 from lowtide.frontends.tvm import require_tvm
 from lowtide.ir import parse, simulate
 from lowtide.passes.pipeline import parse as parse_pipeline
-from lowtide.planning import Planned, Prepared
+from lowtide.planning import Planned, Prepared, Rewritable
 from lowtide.sources import Origin
 from lowtide.targets.tvm_child import call
 from lowtide.targets.tvm_plan import ACCOUNTING, without_workspace
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import onnx
 
     from lowtide.emission import Staged
+    from lowtide.ir import Graph
     from lowtide.planning import Progress
     from lowtide.settings import Settings
 
@@ -35,6 +38,7 @@ class PreparedTvm(Prepared):
     """A model as TVM lowers it for this machine's CPU, or as C.
 
     Attributes:
+        model: what TVM lowers.
         text: the graph as it was lowered.
         workspace_bytes: the most that one kernel takes beside the arena; None where that is not
             known. A C program's scratch lies in the arena.
@@ -43,7 +47,9 @@ class PreparedTvm(Prepared):
     runtime: ClassVar[str] = "TVM"
     own_order: ClassVar[str] = "tvm"
     pinned_versions: ClassVar[tuple[str, ...]] = ("apache-tvm",)
+    same_kernels: ClassVar[bool] = False  # but with ONNX Runtime's
 
+    model: onnx_ir.Model
     text: str
     workspace_bytes: int | None
 
@@ -79,7 +85,34 @@ class PreparedTvm(Prepared):
         Raises:
             ModelError: the model cannot be written.
         """
-        return {**request(self.source.model, self.settings, folder), "graph": self.text}
+        return {**request(self.model, self.settings, folder), "graph": self.text}
+
+    def original(self, folder: Path) -> Path:
+        """A file of the model whose outputs a result has to give; written where it is needed.
+
+        Raises:
+            ModelError: the model cannot be written.
+        """
+        if self.rewrites:
+            folder = folder / "source"
+            folder.mkdir(exist_ok=True)
+        model = self.source.model if self.rewrites else self.model
+        return Path(str(request(model, self.settings, folder)["model"]))
+
+    def rewritable(self) -> Rewritable:
+        """The ONNX model's operators; sums and convolutions are kernels of their own in TVM."""
+        source = self.source.model
+        assert source is not None
+        graph = import_graph(source)
+        dialect = OnnxDialect.of(source, scratch=False, accumulates=False)
+        for op in graph.ops:
+            op.workspace_bytes = 0
+
+        def rebuilt(edited: Graph) -> Prepared:
+            new = OnnxSource(rebuild(source, graph, edited), self.source.path, self.source.sha256)
+            return _prepared(new, self.settings, time.perf_counter())
+
+        return Rewritable(graph, dialect, ACCOUNTING, rebuilt)
 
     def stage(self, planned: Planned, destination: Path, folder: Path) -> Staged:
         """The model compiled with the plan, as a library or as C sources."""
@@ -107,7 +140,12 @@ def prepare(
     require_tvm()
     if "allocate" not in [name for name, _ in parse_pipeline(settings.pipeline)]:
         raise InputError(f"`{settings.pipeline}` lays nothing out: add the pass `allocate`")
-    source = read(model, dims=settings.dims)
+    return _prepared(read(model, dims=settings.dims), settings, started, progress)
+
+
+def _prepared(
+    source: OnnxSource, settings: Settings, started: float, progress: Progress | None = None
+) -> PreparedTvm:
     if progress is not None:
         progress.stage("import and lower with TVM")
     with tempfile.TemporaryDirectory(prefix="lowtide-") as name:
@@ -126,6 +164,7 @@ def prepare(
         default_order=own,
         notes=(*source.notes, *cast("list[str]", reply["notes"])),
         seconds=time.perf_counter() - started,
+        model=source.model,
         text=text,
         workspace_bytes=cast("int | None", reply["workspace"]),
     )
@@ -138,10 +177,10 @@ def request(model: onnx_ir.Model | None, settings: Settings, folder: Path) -> di
         ModelError: it cannot be written.
     """
     assert model is not None
-    path = folder / "original.onnx"
+    path = folder / "model.onnx"
     try:
         if not path.exists():
-            onnx_ir.save(model, path, external_data="original.bin")
+            onnx_ir.save(model, path, external_data="model.bin")
     except (OSError, ValueError) as error:
         raise ModelError(f"the model cannot be handed to TVM: {str(error)[:200]}") from error
     return {

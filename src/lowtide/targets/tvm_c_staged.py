@@ -106,7 +106,7 @@ class StagedC(Staged):
         settings = self._prepared.settings
         given, expected = self._folder / "arguments.npz", self._folder / "expected.npz"
         reference(
-            self._folder / "original.onnx",
+            self._prepared.original(self._folder),
             given,
             expected,
             dims=settings.dims,

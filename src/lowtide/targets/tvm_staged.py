@@ -65,6 +65,10 @@ class StagedTvm(Staged):
         missing = wanted - self._built
         if not missing:
             return
+        before = self._planned.unrewritten
+        if self._stock in missing and before is not None:
+            self._build_unrewritten(before)
+            missing -= {self._stock}
         reply = call(
             "build",
             {
@@ -74,9 +78,24 @@ class StagedTvm(Staged):
                 "stock": str(self._stock) if self._stock in missing else "",
             },
         )
-        self._built |= missing
+        self._built |= wanted
         if self._ours in missing:
             self._predicted = cast("int | None", reply["predicted"])
+
+    def _build_unrewritten(self, before: Planned) -> None:
+        """Compile the model as it was, with TVM's own plan."""
+        folder = self._folder / "source"
+        folder.mkdir(exist_ok=True)
+        assert isinstance(before.prepared, type(self._prepared))
+        call(
+            "build",
+            {
+                **before.prepared.request(folder),
+                "plan": before.plan.to_json(),
+                "output": "",
+                "stock": str(self._stock),
+            },
+        )
 
     def commit(self) -> None:
         """Write the library, and its plan as `NAME.plan.json` beside it."""
@@ -99,7 +118,7 @@ class StagedTvm(Staged):
         started = time.perf_counter()
         prepared = self._prepared
         self._build(stock=True)
-        model = self._folder / "original.onnx"
+        model = prepared.original(self._folder)
         arguments, expected = self._folder / "arguments.npz", self._folder / "expected.npz"
         notes = [_STOCK_NOTE]
         measured: dict[str, object] = {}

@@ -1,0 +1,103 @@
+"""Rewriting .tflite files from the command line's library side: chosen, executed, written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import lowtide
+from lowtide import optimizer
+from lowtide.frontends.tflite import import_graph, read
+from tests.tflite_networks import Network, difference, in_litert, in_tflm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.tflite_networks import Value
+
+SHAPE = (1, 12, 12, 4)
+
+
+def joined(kind: str, *, depthwise: bool = False, half: bool = False) -> bytes:
+    """Four branches, put together for one convolution."""
+    net = Network(kind, 11)
+    data = net.source(SHAPE)
+
+    def branch() -> Value:
+        return net.conv(net.conv(data, 2, size=1), 8, size=1)
+
+    whole = net.concat([branch() for _ in range(4)])
+    if depthwise:
+        whole = net.conv(whole, 32, depthwise=True, stride=2)
+    net.conv(whole, 2, half=half)
+    return net.data()
+
+
+def optimized(folder: Path, data: bytes, rewrite: str) -> lowtide.Result:
+    (folder / "model.tflite").write_bytes(data)
+    return lowtide.optimize(
+        folder / "model.tflite", output=folder / f"{rewrite}.tflite", rewrite=rewrite
+    )
+
+
+def test_float_sums_lower_the_arena_that_tflm_needs(tmp_path: Path) -> None:
+    result = optimized(tmp_path, joined("float32"), "float")
+    assert [text.partition("@")[0] for text in result.plan.rewrites] == ["sums"]
+    assert result.report.verification["numerics"] in {"identical", "close"}
+    check_gain(result)
+
+
+def check_gain(result: lowtide.Result) -> None:
+    """Measured: less than without rewrites, and what was planned."""
+    assert result.report.rewriting is not None
+    without = int(str(result.report.rewriting["peak_without"]))
+    measured = {k: int(v) for k, v in result.report.measured.items() if isinstance(v, int)}
+    assert measured["peak_after"] == result.plan.arena_bytes
+    assert measured["peak_after"] < without <= measured["peak_before"]
+    assert measured["required_after"] < measured["required_before"]
+
+
+def test_exact_rewrites_of_int8_keep_every_bit(tmp_path: Path) -> None:
+    data = joined("int8", depthwise=True)
+    result = optimized(tmp_path, data, "exact")
+    assert [text.partition("@")[0] for text in result.plan.rewrites] == ["kernelwise"]
+    assert result.report.verification["numerics"] == "identical"
+    check_gain(result)
+    written = (tmp_path / "exact.tflite").read_bytes()
+    assert difference(data, written, in_tflm) is None
+    assert difference(data, written, in_litert) is None
+
+
+def test_a_saved_plan_is_applied_to_the_file_as_it_came(tmp_path: Path) -> None:
+    path, plan = tmp_path / "model.tflite", tmp_path / "plan.json"
+    path.write_bytes(joined("int8", depthwise=True))
+    first = tmp_path / "first.tflite"
+    lowtide.optimize(path, output=first, plan_out=plan, verify=False)
+    second = tmp_path / "second.tflite"
+    optimizer.apply(plan, path, output=second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_weights_in_half_are_widened_for_tflm(tmp_path: Path) -> None:
+    data = joined("float32", half=True)
+    with pytest.raises(AssertionError, match="TFLite Micro refused"):
+        in_tflm(data)
+    result = optimized(tmp_path, data, "exact")
+    assert result.report.verification == {
+        "numerics": "identical",
+        "max_abs_error": 0.0,
+        "order": "executed",
+    }
+    assert result.report.measured["peak_before"] is None
+    assert result.report.measured["peak_after"] == result.plan.arena_bytes
+    assert any("weights stored as float16" in note for note in result.report.notes)
+    written = read(tmp_path / "exact.tflite")
+    assert all(op.kind != "DEQUANTIZE" for op in import_graph(written).graph.ops)
+    assert difference(data, bytes(written.data), in_litert) is None
+
+
+def test_weights_in_half_stay_without_rewriting(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(joined("float32", half=True))
+    report = lowtide.analyze(tmp_path / "model.tflite", rewrite="none")
+    assert any("does not run in TensorFlow Lite Micro" in note for note in report.notes)
