@@ -34,6 +34,7 @@ from lowtide.errors import InputError, LowtideError, MissingExtraError, ModelErr
 from lowtide.frontends.tflite import TfliteDialect, import_graph, read
 from lowtide.ir import Role, simulate
 from lowtide.passes.plan import InPlacePair
+from lowtide.passes.rewrite.regions import Limits
 from lowtide.planning import Planned, Prepared, Rewritable
 from lowtide.sources import Origin
 from lowtide.targets.tflite_half import widened
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 __all__ = ["PlannedTflite", "PreparedTflite", "prepare", "prepare_source"]
 
 _MOST_PARTS = 10  # that TFLM's CONCATENATION takes: kMaxInputNum
+# What one more operator of a tile takes of TFLM's persistent memory, on average of those measured
+# (64-bit): structures of node and tensors; multiplier and shift of each channel.
+_OP_BYTES, _CHANNEL_BYTES = 170, 8
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,13 @@ class PreparedTflite(Prepared):
         dialect = TfliteDialect(
             self.file, self.imported, sharing=whitelist(self.kernels), most_parts=_MOST_PARTS
         )
-        return Rewritable(self.imported.graph, dialect, ACCOUNTING, self._rebuilt)
+        limits = Limits(
+            ACCOUNTING,
+            elided=self.kernels is Kernels.REFERENCE and len(self.file.model.subgraphs) == 1,
+            op_bytes=_OP_BYTES,
+            channel_bytes=_CHANNEL_BYTES,
+        )
+        return Rewritable(self.imported.graph, dialect, ACCOUNTING, self._rebuilt, limits)
 
     def _rebuilt(self, edited: Graph) -> Prepared:
         file = read(rebuild(self.file, self.imported, edited))
