@@ -49,7 +49,10 @@ class Place(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """The bytes [start, stop) of a root, and the tensor as part of which they are written."""
+    """The bytes [start, stop) of a root, and the tensor as part of which they are written.
+
+    Pieces begin aligned: one whose tensor ends in between takes the bytes up to there as well.
+    """
 
     start: int
     stop: int
@@ -81,7 +84,7 @@ class Elision:
         """The pieces that a tensor consists of; none where it is neither a root nor in one."""
         root, start = self.at(tensor)
         found = self.pieces.get(root, ())
-        return tuple(p for p in found if start <= p.start and p.stop <= start + nbytes)
+        return tuple(p for p in found if start <= p.start and p.stop <= _aligned(start + nbytes))
 
     @property
     def bases(self) -> frozenset[int]:
@@ -92,6 +95,10 @@ class Elision:
     def involved(self) -> frozenset[int]:
         """All of them: they take no part in in-place results, but for a part that is one."""
         return frozenset(self.placed) | self.bases
+
+
+def _aligned(end: int) -> int:
+    return -(-end // ALIGNMENT) * ALIGNMENT
 
 
 def _root(placed: Mapping[int, Place], tensor: int) -> Place:
@@ -139,8 +146,8 @@ class _Finder:
         for tensor in self.placed:
             root, start = _root(self.placed, tensor)
             size = self.main.tensors[root].nbytes
-            ends = (0, size, start, start + self.main.tensors[tensor].nbytes)
-            cuts.setdefault(root, set()).update(ends)
+            end = _aligned(start + self.main.tensors[tensor].nbytes)
+            cuts.setdefault(root, set()).update((0, start, min(end, size), size))
         pieces = {
             root: tuple(
                 Piece(start, stop, self._origin(root, start, parts))

@@ -21,6 +21,7 @@ from lowtide.backends.tflite.tflm.metadata import METADATA, encode_offsets
 from lowtide.backends.tflite.tflm.planner import ONLINE, place_greedily
 from lowtide.backends.tflite.tflm.rigid import lay_out_groups
 from lowtide.errors import LowtideError, PlanError
+from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 from lowtide.solvers.allocation.problem import AllocationProblem, Block
 
@@ -126,17 +127,14 @@ def plan_offsets(
     greedy = place_greedily(buffers)
     linked = {places[0, result]: places[0, operand] for result, operand in pairs}
     elision = find_elision(model, kernels) if elide else None
+    effort = _Effort(time_limit_s, ExactAllocationOptions(work_limit=work_limit), seed)
     found: _Found | None = None
     bound: int | None = None
     if elision:
-        found = _elided(model, buffers, sequence, pairs, elision, time_limit_s, seed)
+        found = _elided(model, buffers, sequence, pairs, elision, effort)
         bound = found.bound
-    if found is None or found.height > _least(buffers):
-        apart = _search(
-            buffers,
-            linked,
-            _Effort(time_limit_s, ExactAllocationOptions(work_limit=work_limit), seed),
-        )
+    if found is None or found.height > _least(buffers, linked):
+        apart = _search(buffers, linked, effort)
         bound = apart.bound if bound is None else min(bound, apart.bound)
         if found is None or apart.height <= found.height:
             found = apart
@@ -215,8 +213,7 @@ def _elided(
     order: Sequence[int],
     pairs: Sequence[tuple[int, int]],
     elision: Elision,
-    time_limit_s: float | None,
-    seed: int,
+    effort: _Effort,
 ) -> _Found:
     """The lowest layout with slices in their operands and parts in their concatenations."""
     involved = elision.involved
@@ -232,9 +229,9 @@ def _elided(
             order,
             chosen,
             elision,
-            time_limit_s=time_limit_s,
-            work_limit=_GROUP_WORK,
-            seed=seed,
+            time_limit_s=effort.time_limit_s,
+            work_limit=min(_GROUP_WORK, effort.options.work_limit or _GROUP_WORK),
+            seed=effort.seed,
         )
         for chosen in ([plain, []] if plain else [[]])
     ]
@@ -242,9 +239,12 @@ def _elided(
     return _Found(best.planned, best.height, min(layout.bound for layout in found))
 
 
-def _least(buffers: Sequence[ArenaBuffer]) -> int:
-    """No layout without elision is lower: what must be there together, in-place results apart."""
-    return 0
+def _least(buffers: Sequence[ArenaBuffer], linked: Mapping[int, int]) -> int:
+    """No layout of `_search` is lower."""
+    return min(
+        lower_bound(_problem(buffers, links, joined=False)[0])
+        for links in ([linked, {}] if linked else [{}])
+    )
 
 
 class _Effort(NamedTuple):
