@@ -98,7 +98,9 @@ class _Network:
         channels = channels or before
         shape = (1, size, size, before) if depthwise else (channels, size, size, before)
         result = self.tensor(
-            name, (1, -(-high // stride), -(-wide // stride), channels), _BENT if bent else _STRAIGHT
+            name,
+            (1, -(-high // stride), -(-wide // stride), channels),
+            _BENT if bent else _STRAIGHT,
         )
         operands = self.weights(name, x, result, shape, 3 if depthwise else 0)
         options: dict[str, object] = {"strideW": stride, "strideH": stride, "padding": 0}
@@ -111,7 +113,14 @@ class _Network:
         return result
 
     def weights(
-        self, name: str, x: int, result: int, shape: tuple[int, ...], axis: int, *, each: bool = True
+        self,
+        name: str,
+        x: int,
+        result: int,
+        shape: tuple[int, ...],
+        axis: int,
+        *,
+        each: bool = True,
     ) -> list[int]:
         """Data, weights and bias, scaled so that a result is spread over its range."""
         channels = shape[axis]

@@ -279,7 +279,9 @@ class Region:
 def heights(region: Region) -> tuple[int, ...]:
     """Heights of tiles that are alike, tallest first: each gives another count."""
     total, unit = region.rows, region.unit
-    found = {-(-(-(-total // count)) // unit) * unit for count in range(2, total + 1)}
+    found = {
+        ((total + count - 1) // count + unit - 1) // unit * unit for count in range(2, total + 1)
+    }
     return tuple(sorted((h for h in found if 0 < h < total), reverse=True))
 
 

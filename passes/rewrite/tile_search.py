@@ -8,10 +8,10 @@ so that a choice of disjoint ones is a path over the positions between the ops:
 
 Its length has two parts, the extra work and the bytes that the new ops take for good; the paths
 that no other one beats in both are kept (label setting, in order of position). The least B that has
-a path within the limit is found by bisection over bytes, then others are tried for a smaller sum of B
-and what persists, with the regions of the paths in tiles of different heights, each as high as the
-threshold allows: where the rows of X that are still to be read are few, tiles may be higher. All of it on estimates: what is chosen is simulated and measured before
-it is kept.
+a path within the limit is found by bisection over bytes. Then others are tried for a smaller sum of
+B and what persists, with the regions of the paths in tiles of different heights, each as high as
+the threshold allows: where the rows of X that are still to be read are few, tiles may be higher.
+All of it on estimates: what is chosen is simulated and measured before it is kept.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ class Local:
     allowed: tuple[Padding, ...] = ()
     addend: Tensor | None = None
 
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """An op of a tile.
@@ -115,7 +116,7 @@ class Tile:
                 if moves.setdefault(operand, other) != other:
                     return None
             whole = Rows(0, local.operands[0].shape[local.axis])
-            inner = 0 < step.fed.start and step.fed.stop < whole.stop
+            inner = step.fed.start > 0 and step.fed.stop < whole.stop
             if not whole.covers(fed) or (local.window is not None and not inner):
                 return None
             steps.insert(0, Step(local, fed, step.result.moved(own), step.window))
@@ -180,9 +181,7 @@ class _Demand:
         return hull
 
     def joined(self, right: Rows, fed: Rows) -> _Demand:
-        return _Demand(
-            self.right.hull(right), self.fed if fed in self.fed else (*self.fed, fed)
-        )
+        return _Demand(self.right.hull(right), self.fed if fed in self.fed else (*self.fed, fed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +256,7 @@ def _before(each: Local, partial: _Partial) -> list[_Partial]:
             if operand is each.addend:
                 fed, good = step.result, demand.right
             known = demands.get(operand)
-            demands[operand] = (
-                _Demand(good, (fed,)) if known is None else known.joined(good, fed)
-            )
+            demands[operand] = _Demand(good, (fed,)) if known is None else known.joined(good, fed)
         work = each.op.flops * len(step.result) // max(1, whole_rows)
         cost = max(work // 2, len(step.result) * prod(each.result.shape) // max(1, whole_rows))
         found.append(

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Tiling"]
 
 
+_LIMITS = Limits(Accounting(inputs_in_arena=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Tiling:
     """The rule.
@@ -49,7 +52,7 @@ class Tiling:
         recompute_limit: the extra work that all sites together may take, as a part of the whole.
     """
 
-    limits: Limits = Limits(Accounting(inputs_in_arena=True))
+    limits: Limits = _LIMITS
     recompute_limit: float = 0.15
 
     @property

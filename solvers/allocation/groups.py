@@ -12,9 +12,9 @@ lie inside another one:
 
 A group is placed whole, each of its parts `offset` bytes above the group's own offset. Two groups
 collide at the distances d = offset(g) - offset(h) for which two parts that are alive together
-overlap; for parts (a, sa) and (b, sb) these are b - a - sa < d < b + sb - a, so that of each pair of
-groups a set of open intervals is forbidden. Groups are put one after another at the lowest offset
-that none forbids, or, some of them, at the highest below a target:
+overlap; for parts (a, sa) and (b, sb) these are b - a - sa < d < b + sb - a, so that of each pair
+of groups a set of open intervals is forbidden. Groups are put one after another at the lowest
+offset that none forbids, or, some of them, at the highest below a target:
 
       target ┌─────────────────┐       what dies from below leaves room between itself and what
              │ X       ┌───────┘       grows from below, one gap in the middle, if it lies at the
@@ -32,6 +32,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from lowtide.errors import LowtideError
@@ -76,7 +77,7 @@ def greatest_load(groups: Sequence[Group]) -> int:
     changes: dict[int, int] = {}
     for group in groups:
         steps = sorted({p.lower for p in group} | {p.upper for p in group})
-        for lower, upper in zip(steps, steps[1:], strict=False):
+        for lower, upper in pairwise(steps):
             load = _covered([p for p in group if p.lower < upper and lower < p.upper])
             changes[lower] = changes.get(lower, 0) + load
             changes[upper] = changes.get(upper, 0) - load
@@ -161,7 +162,7 @@ def pack_groups(
             break
     if best is None:
         return GroupLayout((), 0, 0, 0)
-    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    rng = random.Random(seed)
     while best.height > bound and not over():
         target = bound if rng.random() < 0.5 else max(bound, best.height - alignment)
         found = search.attempt(search.moved(best, rng), search.turned(best, rng), target)
@@ -216,7 +217,7 @@ class _Search:
                 for step in range(part.lower, part.upper):
                     load[step] = load.get(step, 0) + part.size
         heaviest = [
-            max((load[s] for s in range(*self.spans[g])), default=0) if self.groups[g] else 0
+            max((load.get(s, 0) for s in range(*self.spans[g])), default=0) if self.groups[g] else 0
             for g in numbers
         ]
         yield sorted(numbers, key=lambda g: (-heaviest[g], -self.tops[g], self.spans[g]))
@@ -227,9 +228,10 @@ class _Search:
         found: set[int] = set()
         for number, group in enumerate(self.groups):
             low, high = min(group, default=None), max(group, default=None)
-            if low is not None and high is not None and low.upper < high.upper:
-                if low.lower >= high.lower:
-                    found.add(number)
+            if low is None or high is None:
+                continue
+            if low.upper < high.upper and low.lower >= high.lower:
+                found.add(number)
         return frozenset(found)
 
     def attempt(self, order: list[int], down: frozenset[int], target: int) -> _Try:

@@ -75,7 +75,8 @@ def tile(planned: Planned, progress: Progress | None = None) -> Planned:
     """The plan of the model with regions run tile by tile where it needs less, else as it was.
 
     The sets of regions that are best by estimate are planned as any other model, on top of the
-    rewrites that there are. With a budget, the one with the least extra work that meets it is taken.
+    rewrites that there are. With a budget, the one with the least extra work that meets it is
+    taken.
     """
     settings = planned.prepared.settings
     origin = planned if planned.unrewritten is None else planned.unrewritten
@@ -103,9 +104,7 @@ def tile(planned: Planned, progress: Progress | None = None) -> Planned:
             found = make_plan(_prepared(origin.prepared, source, graph, names), progress)
             if found.prepared.needed(found) < best.prepared.needed(best):
                 more = _more_flops(source.graph, graph)
-                best = replace(
-                    found, unrewritten=origin, more_flops=more, refused=planned.refused
-                )
+                best = replace(found, unrewritten=origin, more_flops=more, refused=planned.refused)
             if settings.budget_bytes is not None and best.within_budget:
                 break
     except (ModelError, InputError) as error:

@@ -51,7 +51,8 @@ def run(data: bytes, source: TfliteSource) -> list[bytes]:
             interpreter.set_input(array, index)
         interpreter.invoke()
         found += [
-            interpreter.get_output(n).tobytes() for n in range(len(source.model.subgraphs[0].outputs))
+            interpreter.get_output(n).tobytes()
+            for n in range(len(source.model.subgraphs[0].outputs))
         ]
     return found
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lowtide.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lowtide.backends.tflite.tflm.lifetimes import ArenaBuffer
     from lowtide.frontends.tflite import TfliteModel, TfliteOperator, TfliteSubgraph
@@ -97,7 +97,10 @@ def follow(
     order: Sequence[int],
     allowed: frozenset[tuple[int, int]],
 ) -> tuple[int, ...]:
-    """Follow a run of a model of one subgraph; the operators that only copied bytes onto themselves.
+    """Follow a run of a model of one subgraph.
+
+    Returns:
+        The operators that only copied bytes onto themselves.
 
     Args:
         model: a checked model.
@@ -142,10 +145,7 @@ class _Run:
         for tensor in self.main.inputs:
             if tensor in self.at:
                 self.memory.write(self._placed(tensor))
-        idle: list[int] = []
-        for index in order:
-            if self._step(self.main.operators[index]):
-                idle.append(index)
+        idle = [index for index in order if self._step(self.main.operators[index])]
         for tensor in self.main.outputs:
             if tensor in self.at:
                 self._expect(tensor, "the caller gets", self._span(tensor))
@@ -170,7 +170,9 @@ class _Run:
                 if low >= high or (span == other and (tensor, operand) in self.allowed):
                     continue
                 before = self.memory.read(low, high)
-                if before != _joined([b.cut(low, high) for b in new if b.start < high and low < b.stop]):
+                if before != _joined(
+                    [b.cut(low, high) for b in new if b.start < high and low < b.stop]
+                ):
                     raise PlanError(
                         f"operator {op.index} ({op.kind}) writes tensor {tensor} over bytes "
                         f"[{low}, {high}) of tensor {operand} while it reads them"
@@ -208,7 +210,9 @@ class _Run:
     def _expect(self, tensor: int, who: str, span: tuple[int, int]) -> None:
         """These addresses hold what they should of the tensor's value."""
         start, stop = span
-        right = [b.cut(start, stop) for b in self._placed(tensor) if b.start < stop and start < b.stop]
+        right = [
+            b.cut(start, stop) for b in self._placed(tensor) if b.start < stop and start < b.stop
+        ]
         if self.memory.read(start, stop) != _joined(right):
             name = "".join(c if c.isprintable() else "?" for c in self.main.tensors[tensor].name)
             raise PlanError(

@@ -217,7 +217,9 @@ class _Finder:
             if steps is None or any(step != 1 for step in steps):
                 return None
             options = op.attributes()
-            if any(options.get(f"{name}_mask", 0) for name in ("ellipsis", "new_axis", "shrink_axis")):
+            if any(
+                options.get(f"{name}_mask", 0) for name in ("ellipsis", "new_axis", "shrink_axis")
+            ):
                 return None
             mask = options.get("begin_mask", 0)
             if not isinstance(mask, int) or options.get("offset"):

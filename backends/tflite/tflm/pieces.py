@@ -68,7 +68,9 @@ class _Pieces:
         involved = root in self.elision.pieces
         whole = len(own) == 1 and own[0].stop - own[0].start == tensor.nbytes
         held = tensor.nbytes if not involved or whole else 0
-        made = self.graph.add_tensor(tensor.name, tensor.dtype, tensor.shape, role=role, nbytes=held)
+        made = self.graph.add_tensor(
+            tensor.name, tensor.dtype, tensor.shape, role=role, nbytes=held
+        )
         self.made[tensor] = made
         found = [made]
         if whole:

@@ -8,7 +8,16 @@ import numpy as np
 
 from lowtide.errors import ModelError
 from lowtide.ir import Graph, Role
-from lowtide.ir.semantics import Add, Concat, Convolution, Meaning, Pointwise, Pooling, Slice, Window
+from lowtide.ir.semantics import (
+    Add,
+    Concat,
+    Convolution,
+    Meaning,
+    Pointwise,
+    Pooling,
+    Slice,
+    Window,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,9 +135,7 @@ class Rowwise:
         assert axis == 1
         assert 0 <= start < stop <= data.shape[1]
         shape = (1, stop - start, *data.shape[2:])
-        return self._op(
-            graph, name, "slice", [data], shape, before, {"start": start, "stop": stop}
-        )
+        return self._op(graph, name, "slice", [data], shape, before, {"start": start, "stop": stop})
 
     def add(
         self, graph: Graph, name: str, terms: Sequence[Tensor], like: Tensor, *, before: Op | None

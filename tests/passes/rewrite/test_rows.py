@@ -78,9 +78,7 @@ def test_wanted_rows_come_out_whatever_the_garbage(
         inner = slice(wanted.start - fit.result.start, wanted.stop - fit.result.start)
         assert np.array_equal(tile[inner], whole[wanted.start : wanted.stop])
         if Padding.SAME in allowed and Padding.VALID not in allowed:
-            assert fit.window == same(
-                window.size, window.stride, window.dilation, len(fit.operand)
-            )
+            assert fit.window == same(window.size, window.stride, window.dilation, len(fit.operand))
 
 
 @given(cases())

@@ -47,7 +47,9 @@ class Network:
         if kind in ("conv", "depthwise", "average"):
             windows = {axis: same(size, stride, shape[axis]) for axis in (1, 2)}
             if self.free and size > 1:
-                windows[1] = Window(size, stride, 1, *(int(n) for n in self.random.integers(0, 2, 2)))
+                windows[1] = Window(
+                    size, stride, 1, *(int(n) for n in self.random.integers(0, 2, 2))
+                )
             attributes |= window_attributes(windows)
             channels = channels if kind == "conv" else shape[3]
             shape = (1, windows[1].results(shape[1]), windows[2].results(shape[2]), channels)
@@ -56,9 +58,7 @@ class Network:
             made = self.random.integers(-9, 9, (size, size, data.shape[3], channels))
             self.weights[f"{name}/weights"] = made
             operands.append(
-                self.graph.add_tensor(
-                    f"{name}/weights", "int64", made.shape, role=Role.CONSTANT
-                )
+                self.graph.add_tensor(f"{name}/weights", "int64", made.shape, role=Role.CONSTANT)
             )
             flops *= data.shape[3]
         if kind == "join":
