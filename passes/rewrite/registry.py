@@ -15,11 +15,12 @@ from lowtide.passes.rewrite.pad import Pad
 from lowtide.passes.rewrite.rule import Rewrite
 from lowtide.passes.rewrite.sums import Sums
 from lowtide.passes.rewrite.through import Through
+from lowtide.passes.rewrite.tiling import Tiling
 
 if TYPE_CHECKING:
     from lowtide.passes.rewrite.rule import Rule
 
-__all__ = ["EXACT", "RULES", "parse_rewrite", "rule", "rule_of"]
+__all__ = ["EXACT", "RULES", "TILING", "parse_rewrite", "rule", "rule_of"]
 
 RULES: tuple[Rule, ...] = (
     Identity(),
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     Fold(),
     Sums(),
 )
+TILING = Tiling()  # chosen by a search of its own
 EXACT: tuple[Rule, ...] = tuple(r for r in RULES if r.exact)
 
 
@@ -41,14 +43,14 @@ def rule(name: str) -> Rule:
     Raises:
         PlanError: there is none.
     """
-    for each in RULES:
+    for each in (*RULES, TILING):
         if each.name == name:
             return each
     raise PlanError(f"there is no rewrite rule `{name}`; there are {', '.join(_names())}")
 
 
 def _names() -> list[str]:
-    return [each.name for each in RULES]
+    return [each.name for each in (*RULES, TILING)]
 
 
 def rule_of(text: str) -> Rule:

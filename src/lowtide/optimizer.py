@@ -17,7 +17,7 @@ from lowtide.errors import InputError, PlanError, VerificationError
 from lowtide.passes.rewrite.registry import rule_of
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
-from lowtide.rewriting import improve, replay
+from lowtide.rewriting import improve, replay, tile
 from lowtide.settings import FOLDERS, Settings, target_for
 from lowtide.targets import prepare
 
@@ -146,6 +146,7 @@ def optimize(
     emission.refuse_source(model, plan_path)
     emission.refuse_source(model, destination, folder=settings.target in FOLDERS)
     planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
+    planned = tile(planned, progress)
     return _finish(planned, destination, plan_out, verify, progress, started)
 
 
@@ -189,6 +190,7 @@ def analyze(
     )
     started = time.perf_counter()
     planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
+    planned = tile(planned, progress)
     return build_report(planned, None, None, started=started)
 
 
