@@ -20,7 +20,7 @@ from lowtide.passes.rewrite.tiling import Tiling
 if TYPE_CHECKING:
     from lowtide.passes.rewrite.rule import Rule
 
-__all__ = ["EXACT", "RULES", "TILING", "parse_rewrite", "rule", "rule_of"]
+__all__ = ["EXACT", "RULES", "TILING", "parse_rewrite", "rule"]
 
 RULES: tuple[Rule, ...] = (
     Identity(),
@@ -51,15 +51,6 @@ def rule(name: str) -> Rule:
 
 def _names() -> list[str]:
     return [each.name for each in (*RULES, TILING)]
-
-
-def rule_of(text: str) -> Rule:
-    """The rule that a rewrite names.
-
-    Raises:
-        PlanError: the text is no rewrite.
-    """
-    return rule(parse_rewrite(text).rule)
 
 
 def parse_rewrite(text: str) -> Rewrite:
