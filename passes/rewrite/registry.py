@@ -8,17 +8,19 @@ from lowtide.errors import PlanError
 from lowtide.passes.rewrite.cancel import Cancel
 from lowtide.passes.rewrite.constants import Constants
 from lowtide.passes.rewrite.flatten import Flatten
+from lowtide.passes.rewrite.fold import Fold
 from lowtide.passes.rewrite.identity import Identity
 from lowtide.passes.rewrite.kernelwise import Kernelwise
 from lowtide.passes.rewrite.pad import Pad
 from lowtide.passes.rewrite.rule import Rewrite
 from lowtide.passes.rewrite.sums import Sums
 from lowtide.passes.rewrite.through import Through
+from lowtide.passes.rewrite.tiling import Tiling
 
 if TYPE_CHECKING:
     from lowtide.passes.rewrite.rule import Rule
 
-__all__ = ["EXACT", "RULES", "parse_rewrite", "rule", "rule_of"]
+__all__ = ["EXACT", "RULES", "TILING", "parse_rewrite", "rule"]
 
 RULES: tuple[Rule, ...] = (
     Identity(),
@@ -28,8 +30,10 @@ RULES: tuple[Rule, ...] = (
     Flatten(),
     Through(),
     Kernelwise(),
+    Fold(),
     Sums(),
 )
+TILING = Tiling()  # chosen by a search of its own
 EXACT: tuple[Rule, ...] = tuple(r for r in RULES if r.exact)
 
 
@@ -39,23 +43,14 @@ def rule(name: str) -> Rule:
     Raises:
         PlanError: there is none.
     """
-    for each in RULES:
+    for each in (*RULES, TILING):
         if each.name == name:
             return each
     raise PlanError(f"there is no rewrite rule `{name}`; there are {', '.join(_names())}")
 
 
 def _names() -> list[str]:
-    return [each.name for each in RULES]
-
-
-def rule_of(text: str) -> Rule:
-    """The rule that a rewrite names.
-
-    Raises:
-        PlanError: the text is no rewrite.
-    """
-    return rule(parse_rewrite(text).rule)
+    return [each.name for each in (*RULES, TILING)]
 
 
 def parse_rewrite(text: str) -> Rewrite:

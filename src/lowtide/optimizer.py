@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from lowtide import emission
 from lowtide.errors import InputError, PlanError, VerificationError
-from lowtide.passes.rewrite.registry import rule_of
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
-from lowtide.rewriting import improve, replay
+from lowtide.rewriting import improve, replay, tile
 from lowtide.settings import FOLDERS, Settings, target_for
 from lowtide.targets import prepare
 
@@ -146,6 +145,7 @@ def optimize(
     emission.refuse_source(model, plan_path)
     emission.refuse_source(model, destination, folder=settings.target in FOLDERS)
     planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
+    planned = tile(planned, progress)
     return _finish(planned, destination, plan_out, verify, progress, started)
 
 
@@ -189,6 +189,7 @@ def analyze(
     )
     started = time.perf_counter()
     planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
+    planned = tile(planned, progress)
     return build_report(planned, None, None, started=started)
 
 
@@ -279,11 +280,11 @@ def _tried(
     as_it_was = planned.unrewritten
     if as_it_was is None or not verify:
         return planned, _emit(planned, destination, verify=verify)
-    exact = all(rule_of(text).exact for text in planned.plan.rewrites)
-    exact &= planned.prepared.same_kernels
+    prepared = planned.prepared
+    exact = prepared.settings.rewriting.rules == "exact" and prepared.same_kernels
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         path = destination or Path(folder, "model")
-        staged = planned.prepared.stage(planned, path, Path(folder))
+        staged = prepared.stage(planned, path, Path(folder))
         outcome, failure = None, ""
         try:
             outcome = staged.verify()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lowtide.emission import Staged
     from lowtide.ir import Accounting, Graph, Op, Timeline
     from lowtide.passes.rewrite.dialect import Dialect
+    from lowtide.passes.rewrite.regions import Limits
     from lowtide.passes.rewrite.rule import Refusal
     from lowtide.passes.trade_off import TradeOff
     from lowtide.settings import Settings
@@ -58,12 +59,14 @@ class Rewritable:
         dialect: of its format.
         accounting: how its memory is counted.
         rebuilt: from the graph after rewrites to the new model, prepared for the same target.
+        limits: how the target places tensors, where regions may be run in tiles; None where not.
     """
 
     graph: Graph
     dialect: Dialect
     accounting: Accounting
     rebuilt: Callable[[Graph], Prepared]
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

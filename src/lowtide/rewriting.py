@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lowtide.errors import InputError, ModelError, PlanError
 from lowtide.passes.rewrite.choose import choose, rewritten
 from lowtide.passes.rewrite.registry import parse_rewrite
+from lowtide.passes.rewrite.tiling import Tiling
 from lowtide.planning import plan as make_plan
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from lowtide.passes.plan import Plan
     from lowtide.planning import Planned, Prepared, Progress, Rewritable
 
-__all__ = ["improve", "replay"]
+__all__ = ["improve", "replay", "tile"]
+
+_TILINGS = 3  # sets of regions that are planned
 
 
 def improve(planned: Planned, progress: Progress | None = None) -> Planned:
@@ -66,6 +69,48 @@ def improve(planned: Planned, progress: Progress | None = None) -> Planned:
         f"rewrites that lower the peak of the model's own graph from {before:,} to {after:,} bytes "
         f"do not lower that of the graph which runs: it is not rewritten",
     )
+
+
+def tile(planned: Planned, progress: Progress | None = None) -> Planned:
+    """The plan of the model with regions run tile by tile where it needs less, else as it was.
+
+    The sets of regions that are best by estimate are planned as any other model, on top of the
+    rewrites that there are. With a budget, the one with the least extra work that meets it is
+    taken.
+    """
+    settings = planned.prepared.settings
+    origin = planned if planned.unrewritten is None else planned.unrewritten
+    rewriting = settings.rewriting
+    if not rewriting.allowed or not rewriting.tiles or _repeats(planned) or _repeats(origin):
+        return planned
+    if settings.budget_bytes is not None and planned.within_budget:
+        return planned
+    source = origin.prepared.rewritable()
+    if source is None or source.limits is None:
+        return planned
+    if progress is not None:
+        progress.stage("run in tiles")
+    rule = Tiling(source.limits)
+    best = planned
+    try:
+        done = tuple(map(parse_rewrite, planned.plan.rewrites))
+        edited = rewritten(source.graph, source.dialect, done)
+        choices = rule.choices(edited, source.dialect)[:_TILINGS]
+        if settings.budget_bytes is not None:
+            choices = tuple(sorted(choices, key=lambda each: each.extra_work))
+        for each in choices:
+            every = (*done, *rule.rewrites(each))
+            graph = rewritten(source.graph, source.dialect, every)
+            names = tuple(map(str, every))
+            found = make_plan(_prepared(origin.prepared, source, graph, names), progress)
+            if found.prepared.needed(found) < best.prepared.needed(best):
+                more = _more_flops(source.graph, graph)
+                best = replace(found, unrewritten=origin, more_flops=more, refused=planned.refused)
+            if settings.budget_bytes is not None and best.within_budget:
+                break
+    except (ModelError, InputError) as error:
+        return _noted(best, f"no tiles were tried any more: {error}")
+    return best
 
 
 def replay(prepared: Prepared, plan: Plan) -> Planned:

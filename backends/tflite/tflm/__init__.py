@@ -12,10 +12,12 @@ The way through: measure what the kernels ask for; annotate the graph and schedu
 
 from lowtide.backends.tflite.tflm.breakdown import HeadLoad, head_load, weights_bytes
 from lowtide.backends.tflite.tflm.check import CheckedPlan, check_offsets, check_plan
+from lowtide.backends.tflite.tflm.elide import Elision, find_elision
 from lowtide.backends.tflite.tflm.estimate import estimate_scratch
 from lowtide.backends.tflite.tflm.graph import ACCOUNTING, annotate
 from lowtide.backends.tflite.tflm.in_place import Kernels
 from lowtide.backends.tflite.tflm.metadata import METADATA, encode_offsets, stored_offsets
+from lowtide.backends.tflite.tflm.pieces import elided_graph
 from lowtide.backends.tflite.tflm.plan import OfflinePlan, greedy_head, plan_offsets
 from lowtide.backends.tflite.tflm.scratch import KernelScratch, measure_scratch
 from lowtide.backends.tflite.tflm.verify import (
@@ -29,6 +31,7 @@ __all__ = [
     "ACCOUNTING",
     "METADATA",
     "CheckedPlan",
+    "Elision",
     "HeadLoad",
     "KernelScratch",
     "Kernels",
@@ -38,8 +41,10 @@ __all__ = [
     "annotate",
     "check_offsets",
     "check_plan",
+    "elided_graph",
     "encode_offsets",
     "estimate_scratch",
+    "find_elision",
     "greedy_head",
     "head_load",
     "measure",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lowtide.backends.tflite.tflm.contents import follow
 from lowtide.backends.tflite.tflm.in_place import Kernels, shareable
 from lowtide.backends.tflite.tflm.lifetimes import ALIGNMENT, arena_buffers
 from lowtide.backends.tflite.tflm.metadata import stored_offsets
@@ -35,12 +36,14 @@ class CheckedPlan:
         planned: how many buffers have an offset in the plan.
         online: how many tensors are left to TFLM's planner.
         shared: (subgraph, result, operand) of the results written over an operand.
+        idle: where other tensors overlap, the operators that only copy bytes onto themselves.
     """
 
     head_bytes: int
     planned: int
     online: int
     shared: tuple[tuple[int, int, int], ...]
+    idle: tuple[int, ...] = ()
 
 
 def check_plan(
@@ -83,8 +86,10 @@ def check_offsets(
 
     Offsets of tensors that are not in the arena must be -1, the others -1 or a multiple of 16. No
     two buffers alive in one scope overlap, except a result with the operand that it is written
-    over: the same offset and size, the kernel on the whitelist, the operand's last use. Tensors
-    that nothing uses may lie anywhere.
+    over: the same offset and size, the kernel on the whitelist, the operand's last use. Where
+    others do, in a model of one subgraph, its run is followed byte by byte (`contents`): every byte
+    that is read must be the one that was written for it. Tensors that nothing uses may lie
+    anywhere.
 
     Raises:
         PlanError: what is wrong, with the tensors and the bytes.
@@ -123,6 +128,7 @@ def check_offsets(
     placement = place_greedily(buffers, planned)
     allowed = _sharing(model, kernels, orders or {}, overwrite_inputs=overwrite_inputs)
     shared: list[tuple[int, int, int]] = []
+    overlap: str | None = None
     live = [(b, o) for b, o in zip(buffers, placement.offsets, strict=True) if b.first >= 0]
     live.sort(key=lambda pair: pair[1])
     for index, (one, low) in enumerate(live):
@@ -133,17 +139,42 @@ def check_offsets(
             if other.first > one.last or one.first > other.last:
                 continue
             pair = _pair(one, other) if offset == low else None
-            if pair is None or pair not in allowed:
-                raise PlanError(
-                    f"{_name(model, one)} at [{low}, {end}) and {_name(model, other)} at [{offset},"
-                    f" {offset + other.nbytes}) overlap while both are alive, in scope "
-                    f"{max(one.first, other.first)}"
-                )
-            shared.append(pair)
+            if pair is not None and pair in allowed:
+                shared.append(pair)
+                continue
+            found = (
+                f"{_name(model, one)} at [{low}, {end}) and {_name(model, other)} at [{offset},"
+                f" {offset + other.nbytes}) overlap while both are alive, in scope "
+                f"{max(one.first, other.first)}"
+            )
+            followed = len(model.subgraphs) == 1 and kernels is Kernels.REFERENCE
+            if not followed or one.is_scratch or other.is_scratch:
+                raise PlanError(found)
+            overlap = overlap or found
+    idle: tuple[int, ...] = ()
+    if overlap is not None:
+        idle = _followed(model, buffers, placement.offsets, orders or {}, allowed, overlap)
     online = sum(1 for b, o in zip(buffers, planned, strict=True) if o < 0 and not b.is_scratch)
     return CheckedPlan(
-        placement.height, sum(o >= 0 for o in planned), online, tuple(sorted(shared))
+        placement.height, sum(o >= 0 for o in planned), online, tuple(sorted(shared)), idle
     )
+
+
+def _followed(
+    model: TfliteModel,
+    buffers: Sequence[ArenaBuffer],
+    offsets: Sequence[int],
+    orders: Mapping[int, Sequence[int]],
+    allowed: set[tuple[int, int, int]],
+    overlap: str,
+) -> tuple[int, ...]:
+    """The operators that do nothing; see `follow`."""
+    order = orders.get(0, range(len(model.subgraphs[0].operators)))
+    pairs = frozenset((result, operand) for _, result, operand in allowed)
+    try:
+        return follow(model, buffers, offsets, order, pairs)
+    except PlanError as error:
+        raise PlanError(f"{overlap}, and {error}") from None
 
 
 def _pair(one: ArenaBuffer, other: ArenaBuffer) -> tuple[int, int, int] | None:

@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -110,6 +111,17 @@ def open_interpreter(data: bytes, arena_bytes: int) -> Interpreter:
 
 def _survives(task: Callable[[], object]) -> bool:
     """Whether a fork of this process gets through `task`: neither an error nor a crash."""
+    return _forked(task) == 0
+
+
+def _crashes(task: Callable[[], object]) -> bool:
+    """Whether `task` kills a fork of this process, as an arena that is too small may."""
+    status = _forked(task)
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGALRM
+
+
+def _forked(task: Callable[[], object]) -> int:
+    """How a fork of this process that runs `task` ends."""
     process = os.fork()
     if process == 0:
         code = 1
@@ -120,7 +132,7 @@ def _survives(task: Callable[[], object]) -> bool:
             code = 0
         finally:
             os._exit(code)
-    return os.waitpid(process, 0)[1] == 0
+    return os.waitpid(process, 0)[1]
 
 
 def measure(request: dict[str, object]) -> dict[str, object]:
@@ -182,6 +194,9 @@ def enough(attempt: Callable[[int], object], limit: int) -> int:
     """
     size = min(_FIRST_ARENA, limit)
     while True:
+        if size < limit and _crashes(partial(attempt, size)):
+            size = min(2 * size, limit)
+            continue
         with captured() as text:
             try:
                 attempt(size)

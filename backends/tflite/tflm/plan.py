@@ -14,23 +14,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lowtide.backends.tflite.tflm.check import check_offsets
+from lowtide.backends.tflite.tflm.elide import find_elision
 from lowtide.backends.tflite.tflm.in_place import Kernels, shareable
 from lowtide.backends.tflite.tflm.lifetimes import ALIGNMENT, arena_buffers
 from lowtide.backends.tflite.tflm.metadata import METADATA, encode_offsets
 from lowtide.backends.tflite.tflm.planner import ONLINE, place_greedily
+from lowtide.backends.tflite.tflm.rigid import lay_out_groups
 from lowtide.errors import LowtideError, PlanError
+from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
 from lowtide.solvers.allocation.problem import AllocationProblem, Block
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lowtide.backends.tflite.tflm.elide import Elision
     from lowtide.backends.tflite.tflm.lifetimes import ArenaBuffer
     from lowtide.frontends.tflite import TfliteModel
 
 __all__ = ["OfflinePlan", "greedy_head", "plan_offsets"]
 
 _MAX_BUFFERS = 10_000  # TFLM's planner, which is simulated, is quadratic
+_GROUP_WORK = 3_000_000  # of the packing of rigid groups: a few seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ def plan_offsets(
     kernels: Kernels = Kernels.REFERENCE,
     in_place: bool = True,
     overwrite_inputs: bool = False,
+    elide: bool = True,
     time_limit_s: float | None = 10.0,
     work_limit: int | None = 40_000_000,
     seed: int = 0,
@@ -95,6 +101,8 @@ def plan_offsets(
         kernels: the library whose in-place whitelist holds.
         in_place: whether results may be written over operands.
         overwrite_inputs: whether they may be written over the graph's inputs too.
+        elide: whether slices may lie in their operands, and parts in their concatenations; they do
+            where the head is then lower.
         time_limit_s: of the packing; None for none.
         work_limit: of the packing, in looks at a buffer; None for none.
         seed: of the packer.
@@ -118,11 +126,18 @@ def plan_offsets(
     places = {(b.subgraph, b.tensor): index for index, b in enumerate(buffers) if not b.is_scratch}
     greedy = place_greedily(buffers)
     linked = {places[0, result]: places[0, operand] for result, operand in pairs}
-    found = _search(
-        buffers,
-        linked,
-        _Effort(time_limit_s, ExactAllocationOptions(work_limit=work_limit), seed),
-    )
+    elision = find_elision(model, kernels) if elide else None
+    effort = _Effort(time_limit_s, ExactAllocationOptions(work_limit=work_limit), seed)
+    found: _Found | None = None
+    bound: int | None = None
+    if elision:
+        found = _elided(model, buffers, sequence, pairs, elision, effort)
+        bound = found.bound
+    if found is None or found.height > _least(buffers, linked):
+        apart = _search(buffers, linked, effort)
+        bound = apart.bound if bound is None else min(bound, apart.bound)
+        if found is None or apart.height <= found.height:
+            found = apart
     height, planned = found.height, found.planned
     if height > greedy.height:  # the packing did not end: TFLM's own layout
         planned = [
@@ -148,7 +163,7 @@ def plan_offsets(
     return OfflinePlan(
         offsets=tuple(offsets),
         head_bytes=height,
-        lower_bound_bytes=min(height, found.bound),
+        lower_bound_bytes=height if bound is None else min(height, bound),
         greedy_bytes=greedy.height,
         in_place=tuple((result, operand) for _, result, operand in checked.shared),
         metadata={METADATA: encode_offsets(model, offsets)},
@@ -190,6 +205,46 @@ def _pairs(
                 found.append((result, operand))
                 break
     return found
+
+
+def _elided(
+    model: TfliteModel,
+    buffers: Sequence[ArenaBuffer],
+    order: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    elision: Elision,
+    effort: _Effort,
+) -> _Found:
+    """The lowest layout with slices in their operands and parts in their concatenations."""
+    involved = elision.involved
+    plain = [
+        (result, operand)
+        for result, operand in pairs
+        if operand not in involved and result not in elision.views
+    ]
+    found = [
+        lay_out_groups(
+            model,
+            buffers,
+            order,
+            chosen,
+            elision,
+            time_limit_s=effort.time_limit_s,
+            work_limit=min(_GROUP_WORK, effort.options.work_limit or _GROUP_WORK),
+            seed=effort.seed,
+        )
+        for chosen in ([plain, []] if plain else [[]])
+    ]
+    best = min(found, key=lambda layout: layout.height)
+    return _Found(best.planned, best.height, min(layout.bound for layout in found))
+
+
+def _least(buffers: Sequence[ArenaBuffer], linked: Mapping[int, int]) -> int:
+    """No layout of `_search` is lower."""
+    return min(
+        lower_bound(_problem(buffers, links, joined=False)[0])
+        for links in ([linked, {}] if linked else [{}])
+    )
 
 
 class _Effort(NamedTuple):

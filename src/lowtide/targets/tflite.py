@@ -19,7 +19,9 @@ from lowtide.backends.tflite.tflm import (
     KernelScratch,
     annotate,
     check_plan,
+    elided_graph,
     estimate_scratch,
+    find_elision,
     greedy_head,
     measure,
     measure_scratch,
@@ -32,6 +34,7 @@ from lowtide.errors import InputError, LowtideError, MissingExtraError, ModelErr
 from lowtide.frontends.tflite import TfliteDialect, import_graph, read
 from lowtide.ir import Role, simulate
 from lowtide.passes.plan import InPlacePair
+from lowtide.passes.rewrite.regions import Limits
 from lowtide.planning import Planned, Prepared, Rewritable
 from lowtide.sources import Origin
 from lowtide.targets.tflite_half import widened
@@ -51,6 +54,9 @@ __all__ = ["PlannedTflite", "PreparedTflite", "prepare", "prepare_source"]
 
 _MOST_PARTS = 10  # that TFLM's CONCATENATION takes: kMaxInputNum
 _REFUSED = "it does not run in TensorFlow Lite Micro"
+# What one more operator of a tile takes of TFLM's persistent memory, on average of those measured
+# (64-bit): structures of node and tensors; multiplier and shift of each channel.
+_OP_BYTES, _CHANNEL_BYTES = 170, 8
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,13 @@ class PreparedTflite(Prepared):
         dialect = TfliteDialect(
             self.file, self.imported, sharing=whitelist(self.kernels), most_parts=_MOST_PARTS
         )
-        return Rewritable(self.graph, dialect, ACCOUNTING, self._rebuilt)
+        limits = Limits(
+            ACCOUNTING,
+            elided=self.kernels is Kernels.REFERENCE and len(self.file.model.subgraphs) == 1,
+            op_bytes=_OP_BYTES,
+            channel_bytes=_CHANNEL_BYTES,
+        )
+        return Rewritable(self.imported.graph, dialect, ACCOUNTING, self._rebuilt, limits)
 
     def _rebuilt(self, edited: Graph) -> Prepared:
         file = read(rebuild(self.file, self.imported, edited))
@@ -173,6 +185,31 @@ class PreparedTflite(Prepared):
         return PlannedTflite(self, planned.plan, planned.timeline, notes=planned.notes, after=after)
 
     def _laid_out(self, planned: Planned) -> Planned:
+        """With offsets; in the file's order if that packs lower, where tensors lie in others."""
+        best = self._with_offsets(planned)
+        certificate = planned.plan.certificate
+        if self.graph is self.imported.graph or certificate is None:
+            return best
+        if (best.plan.arena_bytes or 0) <= certificate.lower_bound_bytes:
+            return best
+        timeline = self.source_order
+        reached = timeline.peak_bytes == certificate.lower_bound_bytes
+        plan = replace(
+            planned.plan,
+            sequence=tuple(step.op.name for step in timeline.steps),
+            certificate=replace(
+                certificate,
+                status=certificate.status if reached else "feasible",
+                scope="order",
+                peak_bytes=timeline.peak_bytes,
+                method=self.own_order,
+            ),
+        )
+        other = self._with_offsets(replace(planned, plan=plan, timeline=timeline))
+        lower = (other.plan.arena_bytes or 0) < (best.plan.arena_bytes or 0)
+        return other if lower else best
+
+    def _with_offsets(self, planned: Planned) -> Planned:
         order = [op.source for op in planned.order if isinstance(op.source, int)]
         offline = plan_offsets(
             self.file.model,
@@ -188,6 +225,14 @@ class PreparedTflite(Prepared):
             # The search counted scratch that the device may not need.
             bound = min(certificate.lower_bound_bytes, self._tensors_of_one_op())
             certificate = replace(certificate, lower_bound_bytes=bound, bound_method="trivial")
+        if certificate is not None and offline.head_bytes < certificate.lower_bound_bytes:
+            # In-place results and elided copies were taken together, which the search did not.
+            certificate = replace(
+                certificate,
+                status="feasible",
+                lower_bound_bytes=offline.lower_bound_bytes,
+                scope="fixed_order",
+            )
         if (
             certificate is not None
             and certificate.status == "optimal"
@@ -313,11 +358,17 @@ def prepare_source(
             op.workspace_known = False
     if device is not None:
         notes += _device_notes(device, source)
-    timeline = simulate(imported.graph, ACCOUNTING)
+    graph, timeline = imported.graph, simulate(imported.graph, ACCOUNTING)
+    elision = find_elision(source.model, kernels)
+    if elision:
+        pieces = elided_graph(imported, elision)
+        elided = simulate(pieces, ACCOUNTING)
+        if elided.peak_bytes <= timeline.peak_bytes:
+            graph, timeline = pieces, elided
     return PreparedTflite(
         source=origin,
         settings=settings,
-        graph=imported.graph,
+        graph=graph,
         accounting=ACCOUNTING,
         source_order=timeline,
         default_order=timeline,
