@@ -13,7 +13,15 @@ from lowtide.frontends.tflite.constants import Facts
 from lowtide.frontends.tflite.flops import operator_flops
 from lowtide.frontends.tflite.meaning import meaning_of
 from lowtide.ir import InPlace, Role, Traits, Values
-from lowtide.ir.semantics import Add, Convolution, Pad, Pointwise, Pooling, common_padding
+from lowtide.ir.semantics import (
+    Add,
+    Conversion,
+    Convolution,
+    Pad,
+    Pointwise,
+    Pooling,
+    common_padding,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +74,7 @@ class TfliteDialect:
         *,
         sharing: Mapping[str, Sharing] | None = None,
         most_parts: int | None = None,
+        half: bool = False,
     ) -> None:
         """A dialect for the graph of `imported`, and for its copies.
 
@@ -74,14 +83,17 @@ class TfliteDialect:
             imported: its main subgraph.
             sharing: the kernels that may write over an operand, by operator; None for none.
             most_parts: how many operands the runtime's CONCATENATION takes; None for any number.
+            half: whether weights of float16 are to stay what they are.
         """
         self._facts = Facts(source, imported)
         self._sharing = dict(sharing or {})
         self.most_parts = most_parts
+        self._half = half
 
     def meaning(self, op: Op) -> Meaning | None:
         """What the op computes; None where no rewrite is to know."""
-        return meaning_of(op, self._facts)
+        found = meaning_of(op, self._facts)
+        return None if self._half and isinstance(found, Conversion) else found
 
     # ---------------------------------------------------------------- new ops
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.tflite_networks import Value
 
-SHAPE = (1, 12, 12, 4)
+SHAPE = (1, 8, 8, 4)
 
 
 def joined(kind: str, *, depthwise: bool = False, half: bool = False) -> bytes:
@@ -59,24 +59,18 @@ def check_gain(result: lowtide.Result) -> None:
 
 
 def test_exact_rewrites_of_int8_keep_every_bit(tmp_path: Path) -> None:
+    """And the plan, applied to the file as it came, gives the same file."""
     data = joined("int8", depthwise=True)
     result = optimized(tmp_path, data, "exact")
-    assert [text.partition("@")[0] for text in result.plan.rewrites] == ["kernelwise"]
+    assert "kernelwise" in {text.partition("@")[0] for text in result.plan.rewrites}
     assert result.report.verification["numerics"] == "identical"
     check_gain(result)
     written = (tmp_path / "exact.tflite").read_bytes()
     assert difference(data, written, in_tflm) is None
     assert difference(data, written, in_litert) is None
-
-
-def test_a_saved_plan_is_applied_to_the_file_as_it_came(tmp_path: Path) -> None:
-    path, plan = tmp_path / "model.tflite", tmp_path / "plan.json"
-    path.write_bytes(joined("int8", depthwise=True))
-    first = tmp_path / "first.tflite"
-    lowtide.optimize(path, output=first, plan_out=plan, verify=False)
-    second = tmp_path / "second.tflite"
-    optimizer.apply(plan, path, output=second)
-    assert first.read_bytes() == second.read_bytes()
+    again = tmp_path / "again.tflite"
+    optimizer.apply(result.plan, tmp_path / "model.tflite", output=again, verify=False)
+    assert again.read_bytes() == written
 
 
 def test_weights_in_half_are_widened_for_tflm(tmp_path: Path) -> None:

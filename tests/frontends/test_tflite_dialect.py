@@ -183,6 +183,8 @@ def test_elementwise() -> None:
 def test_conversions_of_half_floats() -> None:
     net = Network("float32")
     net.conv(net.source(SHAPE), 4, half=True)
+    source, kept = imported(net.data())
+    assert TfliteDialect(source, kept, half=True).meaning(kept.graph.ops[0]) is None
     graph, dialect = opened(net)
     found = dialect.meaning(graph.ops[0])
     assert found == Conversion(graph.ops[0], graph.ops[0].operands[0])

@@ -139,7 +139,11 @@ class PreparedTflite(Prepared):
     def rewritable(self) -> Rewritable:
         """The main subgraph; what becomes of it is a file like any other."""
         dialect = TfliteDialect(
-            self.file, self.imported, sharing=whitelist(self.kernels), most_parts=_MOST_PARTS
+            self.file,
+            self.imported,
+            sharing=whitelist(self.kernels),
+            most_parts=_MOST_PARTS,
+            half=self.settings.quantize == "float16",
         )
         limits = Limits(
             ACCOUNTING,
