@@ -2,9 +2,9 @@
 
     python -m lowtide.bench.rewriting --output bench/results/rewriting [--swiftnet FILE]
 
-SERENITY's families: DARTS and RandWire from the generators of `networks` (with NASNet beside them),
-SwiftNet as float and int8 twins of its published file where `--swiftnet` names it, whole and cell
-by cell. Every network goes through `optimize` four times: in the best order, with rewrites that keep
+SERENITY's families: DARTS and RandWire from the generators of `networks` (with NASNet beside
+them), SwiftNet as a float twin of its published file where `--swiftnet` names it, whole and cell by
+cell. Every network goes through `optimize` four times: in the best order, with rewrites that keep
 every bit, with those that regroup sums, and with regions in tiles besides. Peaks are predicted and
 measured: what the target allocates when the written model runs. Results are written after each
 network.
@@ -153,8 +153,8 @@ def text_of(rows: Sequence[Row]) -> str:
             if level
         ]
         means.append(
-            f"{target}, geometric means of {len(of)}: file order over best order {order:.3f}x; best "
-            f"order over rewriting: {', '.join(gains)}."
+            f"{target}, geometric means of {len(of)}: file order over best order {order:.3f}x; "
+            f"best order over rewriting: {', '.join(gains)}."
         )
     parts.append("\n".join(f"- {mean}" for mean in means))
     theirs = [

@@ -114,7 +114,7 @@ def _build(name: str, options: str) -> Pass:
 
 
 def _value(name: str, key: str, text: str, hint: object) -> object:
-    if text == "none":
+    if text == "none" and hint is not str:
         return None
     try:
         if hint in (int, int | None):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lowtide.errors import ModelError, PlanError
-from lowtide.ir import unroll
+from lowtide.ir import simulate, unroll
 from lowtide.passes.lower import lower
 from lowtide.passes.rewrite.registry import rule as named
 from lowtide.passes.rewrite.rule import Refusal, Rewrite
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "choose", "rewritten"]
 
+_MAX_OPS = 20_000  # of a graph that is looked at
 _MAX_REWRITES = 2_000  # applied to one model
 _MAX_TRIALS = 400  # schedules of one choice: so many,
 _MAX_TRIED_OPS = 40_000  # and so many ops in all of them (but ten at least)
@@ -41,7 +42,8 @@ class Choice:
     Attributes:
         rewrites: in the order of application; empty where none lowers the peak.
         graph: the graph after them, in the order found.
-        peak_before_bytes: of the best order found without them.
+        peak_before_bytes: of the best order found without them; of the graph's own order where no
+            rule applies.
         peak_after_bytes: of the best order found with them.
         refused: where a rule's pattern is but the rule does not apply, and why.
     """
@@ -88,8 +90,11 @@ def choose(
         seed: of the scheduler.
     """
     search = _Search(graph, dialect, accounting, seed)
+    every, refused = search.all_of(rules) if len(graph) <= _MAX_OPS else ((), ())
+    if not every:
+        peak = simulate(graph, accounting).peak_bytes
+        return Choice((), graph, peak, peak, refused)
     before = search.peak(())
-    every, refused = search.all_of(rules)
     if budget_bytes is not None and before <= budget_bytes:
         every = ()
     if every and search.peak(every) >= before:

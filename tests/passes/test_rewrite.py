@@ -177,5 +177,6 @@ def test_the_stage_in_a_pipeline() -> None:
     assert found.allowed == RULES
     assert Rewriting().allowed == EXACT
     assert Rewriting("none").allowed == ()
+    assert parse("rewrite{rules=none,tiles=false}")[0][1] == Rewriting("none", tiles=False)
     with pytest.raises(InputError, match="fast"):
         parse("rewrite{rules=fast}")

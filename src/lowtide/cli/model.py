@@ -48,7 +48,7 @@ Dim = Annotated[
     typer.Option(help="Bind a dynamic dimension: batch=1; '*=1' for all.", metavar="NAME=VALUE"),
 ]
 Pipeline = Annotated[
-    str | None, typer.Option(help="The passes: inplace,schedule{time_limit_s=10},allocate.")
+    str | None, typer.Option(help="The passes: rewrite,inplace,schedule{time_limit_s=10},allocate.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 OrtLevel = Annotated[
