@@ -89,9 +89,3 @@ def test_weights_in_half_are_widened_for_tflm(tmp_path: Path) -> None:
     written = read(tmp_path / "exact.tflite")
     assert all(op.kind != "DEQUANTIZE" for op in import_graph(written).graph.ops)
     assert difference(data, bytes(written.data), in_litert) is None
-
-
-def test_weights_in_half_stay_without_rewriting(tmp_path: Path) -> None:
-    (tmp_path / "model.tflite").write_bytes(joined("float32", half=True))
-    report = lowtide.analyze(tmp_path / "model.tflite", rewrite="none")
-    assert any("does not run in TensorFlow Lite Micro" in note for note in report.notes)

@@ -64,7 +64,7 @@ def sites(data: bytes, one: Rule) -> list[Rewrite | Refusal]:
 
 
 @pytest.mark.parametrize("kind", NETWORK_KINDS)
-@pytest.mark.parametrize("seed", range(100, 106))
+@pytest.mark.parametrize("seed", range(100, 104))
 def test_exact_rules_keep_every_bit(kind: str, seed: int) -> None:
     data = network(kind, seed)
     result, applied, _ = rewritten(data, EXACT)
@@ -92,7 +92,7 @@ def test_half_floats_become_floats_that_tflm_runs(seed: int) -> None:
     in_tflm(result)(feeds(result)[0])
 
 
-@pytest.mark.parametrize("seed", range(200, 204))
+@pytest.mark.parametrize("seed", range(200, 202))
 def test_sums_stay_within_the_tolerance(seed: int) -> None:
     data = network("float32", seed, layers=8)
     source, found = imported(data)
