@@ -76,8 +76,6 @@ def choose(
     dialect: Dialect,
     limits: Limits,
     recompute_limit: float = 0.15,
-    *,
-    most: int = 8,
 ) -> tuple[Choices, ...]:
     """The choices that no other one beats in peak and in what persists, least sum first.
 
@@ -88,7 +86,6 @@ def choose(
         dialect: of its format.
         limits: of the target.
         recompute_limit: extra work over the work of the graph as it is.
-        most: how many are returned.
     """
     if not graph.ops:
         return ()
@@ -118,7 +115,7 @@ def choose(
                 found.append(search.choices(taken, before))
         threshold += threshold // _STEP + 1
     found = [each for each in found if each.total < before]
-    return _front(found)[:most]
+    return _front(found)
 
 
 def _front(found: list[Choices]) -> tuple[Choices, ...]:
