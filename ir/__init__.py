@@ -4,7 +4,7 @@ from lowtide.ir.accounting import Accounting
 from lowtide.ir.graph import Graph
 from lowtide.ir.liveness import Buffer, Step, Timeline, simulate
 from lowtide.ir.op import InPlace, Op, Traits
-from lowtide.ir.recipe import Cast, Joined, Part, Recipe, Values
+from lowtide.ir.recipe import Cast, Folded, Joined, Part, Recipe, Values
 from lowtide.ir.tensor import Alias, Role, Tensor, Use
 from lowtide.ir.text import parse, print_graph
 from lowtide.ir.unroll import refresh_views, unroll
@@ -15,6 +15,7 @@ __all__ = [
     "Alias",
     "Buffer",
     "Cast",
+    "Folded",
     "Graph",
     "InPlace",
     "Joined",

@@ -25,14 +25,16 @@ class Graph:
 
     Names are unique; iteration order is the order of insertion, so that everything built on it is
     deterministic. Do not mutate while iterating over `ops`: take a copy of the tuple (it is one).
-    Appending is O(inputs + outputs); `insert` and `remove` are O(ops).
+    Appending is O(inputs + outputs). Putting ops in front of others is, too; the next look at the
+    order, or the next `remove`, then takes O(ops).
     """
 
     def __init__(self, name: str = "graph") -> None:
         self.name = name
         self._inputs: list[Tensor] = []
         self._outputs: list[Tensor] = []
-        self._ops: dict[str, Op] = {}
+        self._ops: dict[str, Op] = {}  # in order but for `_inserted`
+        self._inserted: dict[Op, list[Op]] = {}  # not yet in order: in front of which op
         self._tensors: dict[str, Tensor] = {}
 
     # ---------------------------------------------------------------- reading
@@ -50,6 +52,7 @@ class Graph:
     @property
     def ops(self) -> tuple[Op, ...]:
         """The ops in execution order."""
+        self._sort()
         return tuple(self._ops.values())
 
     @property
@@ -122,7 +125,10 @@ class Graph:
 
         Raises:
             ModelError: the name is taken, or an output already has a producer.
+            LowtideError: `before` is no op of this graph.
         """
+        if before is not None and self._ops.get(before.name) is not before:
+            raise LowtideError(f"op `{name}` cannot go in front of `{before.name}`: it is not here")
         if name in self._ops:
             raise ModelError(f"the name `{name}` is given to two ops; names must be unique")
         op = Op(
@@ -151,13 +157,26 @@ class Graph:
         for index, operand in enumerate(op.inputs):
             if operand is not None:
                 operand._uses[Use(op, index)] = None
-        if before is None:
-            self._ops[name] = op
-        else:
-            ops = list(self._ops.values())
-            ops.insert(ops.index(before), op)
-            self._ops = {o.name: o for o in ops}
+        self._ops[name] = op
+        if before is not None:
+            self._inserted.setdefault(before, []).append(op)
         return op
+
+    def _sort(self) -> None:
+        """Put inserted ops in their places."""
+        if not self._inserted:
+            return
+        moved = {op for ops in self._inserted.values() for op in ops}
+        stack = [op for op in reversed(self._ops.values()) if op not in moved]
+        ordered: dict[str, Op] = {}
+        while stack:
+            op = stack.pop()
+            waiting = self._inserted.pop(op, None)
+            if waiting is None:
+                ordered[op.name] = op
+            else:
+                stack += [op, *reversed(waiting)]
+        self._ops = ordered
 
     def add_output(self, tensor: Tensor) -> None:
         """Hand `tensor` to the caller as the next output."""
@@ -176,6 +195,7 @@ class Graph:
         for tensor in op.outputs:
             if tensor._uses or tensor in self._outputs:
                 raise LowtideError(f"op `{op.name}` cannot go: `{tensor.name}` is still used")
+        self._sort()
         for index, operand in enumerate(op.inputs):
             if operand is not None:
                 del operand._uses[Use(op, index)]
@@ -216,6 +236,7 @@ class Graph:
                         f"which makes its input `{operand.name}`"
                     )
             done.add(op)
+        self._inserted.clear()
         self._ops = {o.name: o for o in ops}
 
     # ---------------------------------------------------------------- views
@@ -228,6 +249,7 @@ class Graph:
         """
         import networkx as nx
 
+        self._sort()
         graph: nx.DiGraph[str] = nx.DiGraph(name=self.name)
         for position, op in enumerate(self._ops.values()):
             graph.add_node(

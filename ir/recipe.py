@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lowtide.ir.tensor import Tensor
 
-__all__ = ["Cast", "Joined", "Part", "Recipe", "Values"]
+__all__ = ["Cast", "Folded", "Joined", "Part", "Recipe", "Values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +65,37 @@ class Values:
         return self
 
 
-Recipe = Cast | Joined | Part | Values
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a batch normalization makes of a constant: (base - mean) * factor + shift.
+
+    The factor, scale / sqrt(variance + epsilon), and the others have a value for each position
+    along `axis`. Without `base` it is 0; without `mean` and `shift`, only the factor is applied.
+    """
+
+    base: Tensor | None
+    axis: int
+    scale: Tensor
+    variance: Tensor
+    epsilon: float
+    mean: Tensor | None = None
+    shift: Tensor | None = None
+
+    def mapped(self, tensors: Mapping[Tensor, Tensor]) -> Folded:
+        """The same of a copy of the graph."""
+
+        def known(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensors[tensor]
+
+        return Folded(
+            known(self.base),
+            self.axis,
+            tensors[self.scale],
+            tensors[self.variance],
+            self.epsilon,
+            known(self.mean),
+            known(self.shift),
+        )
+
+
+Recipe = Cast | Folded | Joined | Part | Values

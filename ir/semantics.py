@@ -22,6 +22,7 @@ __all__ = [
     "Convolution",
     "Identity",
     "Meaning",
+    "Normalization",
     "Pad",
     "Pointwise",
     "Pooling",
@@ -185,6 +186,20 @@ class Pointwise:
     data: Tensor
     channels: int | None = None
     per_channel: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalization(Pointwise):
+    """A batch normalization in inference: (data - mean) * scale / sqrt(variance + epsilon) + shift.
+
+    All but the data are constants with a value for each channel.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+    variance: Tensor
+    epsilon: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from lowtide.backends.onnx.dependence import subgraphs
 from lowtide.errors import ModelError
-from lowtide.ir import Joined, Part, Role, Values
+from lowtide.ir import Cast, Folded, Joined, Part, Role, Values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,6 +118,10 @@ class _Rebuild:
             return cast("NDArray[np.generic]", self._data(recipe.base)[tuple(at)])
         if isinstance(recipe, Joined):
             return np.concatenate([self._data(part) for part in recipe.parts], recipe.axis)
+        if isinstance(recipe, Cast):
+            return self._data(recipe.base).astype(tensor.dtype)
+        if isinstance(recipe, Folded):
+            return self._folded(recipe, tensor)
         if isinstance(recipe, Values):
             items = np.array(recipe.items, tensor.dtype)
             return (
@@ -132,6 +136,24 @@ class _Rebuild:
         if held is None:
             raise ModelError(f"the constant `{tensor.name}` has no data in the model")
         return cast("NDArray[np.generic]", held.numpy())
+
+    def _folded(self, recipe: Folded, tensor: Tensor) -> NDArray[np.generic]:
+        """In double precision, rounded once."""
+        shape = [1] * len(tensor.shape)
+        shape[recipe.axis] = -1
+
+        def column(of: Tensor) -> NDArray[np.float64]:
+            return self._data(of).astype(np.float64).reshape(shape)
+
+        made = np.zeros(tensor.shape)
+        if recipe.base is not None:
+            made = self._data(recipe.base).astype(np.float64)
+        if recipe.mean is not None:
+            made = made - column(recipe.mean)
+        made = made * (column(recipe.scale) / np.sqrt(column(recipe.variance) + recipe.epsilon))
+        if recipe.shift is not None:
+            made = made + column(recipe.shift)
+        return made.astype(tensor.dtype)
 
     def _new(self, op: Op) -> list[ir.Node]:
         inputs = [None if t is None else self._value(t) for t in op.inputs]

@@ -10,6 +10,7 @@ from lowtide.ir.semantics import (
     Concat,
     Convolution,
     Identity,
+    Normalization,
     Pad,
     Pointwise,
     Pooling,
@@ -234,7 +235,9 @@ def _pointwise(op: Op) -> Pointwise | None:
     if op.kind in _BINARY and len(others) == 1 and others[0][1].role is not Role.CONSTANT:
         return None
     known = op.kind in _UNARY or op.kind in ("Cast", "Clip") or op.kind in _BINARY
-    known |= op.kind == "BatchNormalization" and len(data.shape) > 1
+    if op.kind == "BatchNormalization":
+        training = bool(op.attributes.get("training_mode", 0))
+        known = len(data.shape) > 1 and len(others) == 4 and not training
     constant = all(t.role is Role.CONSTANT for _, t in others)
     if not known or not constant or data.shape != result.shape or data.dtype == "opaque":
         return None
@@ -253,6 +256,19 @@ def _pointwise(op: Op) -> Pointwise | None:
         if tensor.shape[axis] != width:
             return None
         channels.append((position, axis))
+    if op.kind == "BatchNormalization":
+        scale, shift, mean, variance = (t for _, t in others)
+        return Normalization(
+            op,
+            data,
+            _CHANNELS,
+            tuple(channels),
+            scale=scale,
+            shift=shift,
+            mean=mean,
+            variance=variance,
+            epsilon=float(cast("float", op.attributes.get("epsilon", 1e-5))),
+        )
     return Pointwise(op, data, _CHANNELS if len(data.shape) > 1 else None, tuple(channels))
 
 

@@ -13,7 +13,7 @@ from lowtide.frontends.tflite.constants import Facts
 from lowtide.frontends.tflite.flops import operator_flops
 from lowtide.frontends.tflite.meaning import meaning_of
 from lowtide.ir import InPlace, Role, Traits, Values
-from lowtide.ir.semantics import Add, Convolution, Pointwise, Pooling, common_padding
+from lowtide.ir.semantics import Add, Convolution, Pad, Pointwise, Pooling, common_padding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -205,7 +205,7 @@ class TfliteDialect:
         meaning = self.meaning(like)
         if addend is not None:
             raise ModelError(f"op `{like.name}`: TFLite's convolutions add nothing to their result")
-        if not isinstance(meaning, Add | Convolution | Pointwise | Pooling):
+        if not isinstance(meaning, Add | Convolution | Pad | Pointwise | Pooling):
             raise ModelError(f"op `{like.name}` ({like.kind}) cannot be built on other operands")
         attributes = dict(like.attributes)
         if isinstance(meaning, Convolution | Pooling):

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "choose", "rewritten"]
 
 _MAX_REWRITES = 2_000  # applied to one model
-_MAX_TRIALS = 400  # schedules of one choice
+_MAX_TRIALS = 400  # schedules of one choice: so many,
+_MAX_TRIED_OPS = 40_000  # and so many ops in all of them (but ten at least)
 _WORK = 400_000  # of the scheduler in one of them
 
 
@@ -95,11 +96,11 @@ def choose(
         every = search.one_by_one(every)
     if every and search.peak(every) < before:
         budget = None if budget_bytes is None else min(budget_bytes, before - 1)
-        every = search.fewest(every, budget)
+        chosen = search.settled(search.fewest(every, budget))
+        chosen = search.fewest(chosen, budget)  # in these very orders
     else:
-        every = ()
-    chosen = search.settled(every)
-    return Choice(chosen, search.graph(chosen), before, search.peak(every), refused)
+        chosen = ()
+    return Choice(chosen, search.graph(chosen), before, search.peak(chosen), refused)
 
 
 class _Search:
@@ -109,7 +110,7 @@ class _Search:
         self._source, self._dialect = graph, dialect
         self._accounting, self._seed = accounting, seed
         self._known: dict[tuple[Rewrite, ...], tuple[int, tuple[str, ...]]] = {}
-        self._trials = 0
+        self._left = max(10, min(_MAX_TRIALS, _MAX_TRIED_OPS // max(len(graph), 1)))
 
     def peak(self, rewrites: tuple[Rewrite, ...]) -> int:
         """The peak with the rewrites, nothing left open."""
@@ -124,7 +125,7 @@ class _Search:
     def _solved(self, rewrites: tuple[Rewrite, ...]) -> tuple[int, tuple[str, ...]]:
         if rewrites not in self._known:
             graph = rewritten(self._source, self._dialect, rewrites)
-            self._trials += 1
+            self._left -= 1
             lowered = lower(graph, self._accounting)
             start = tuple(range(len(lowered.ops)))
             solution = schedule(
@@ -170,7 +171,7 @@ class _Search:
         """Each rewrite that lowers the peak in the company of those chosen before it."""
         chosen: tuple[Rewrite, ...] = ()
         for rewrite in rewrites:
-            if self._trials >= _MAX_TRIALS:
+            if self._left <= 0:
                 break
             trial = self._without_misfits((*chosen, rewrite))
             if self.peak(trial) < self.peak(chosen):
@@ -183,15 +184,16 @@ class _Search:
         With a budget it may rise up to that.
         """
         size = len(rewrites)
-        while size >= 1 and self._trials < _MAX_TRIALS:
-            end = len(rewrites)
-            while end > 0 and self._trials < _MAX_TRIALS:
+        while size >= 1 and self._left > 0:
+            count = end = len(rewrites)
+            while end > 0 and self._left > 0:
                 start = max(0, end - size)
                 trial = self._without_misfits(rewrites[:start] + rewrites[end:])
                 if self.peak(trial) <= max(self.peak(rewrites), budget or 0):
                     rewrites = trial
                 end = min(start, len(rewrites))
-            size //= 2
+            if size > 1 or len(rewrites) == count:  # one by one until all are needed
+                size //= 2
         return rewrites
 
     def _without_misfits(self, rewrites: Sequence[Rewrite]) -> tuple[Rewrite, ...]:

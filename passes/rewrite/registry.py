@@ -8,6 +8,7 @@ from lowtide.errors import PlanError
 from lowtide.passes.rewrite.cancel import Cancel
 from lowtide.passes.rewrite.constants import Constants
 from lowtide.passes.rewrite.flatten import Flatten
+from lowtide.passes.rewrite.fold import Fold
 from lowtide.passes.rewrite.identity import Identity
 from lowtide.passes.rewrite.kernelwise import Kernelwise
 from lowtide.passes.rewrite.pad import Pad
@@ -19,7 +20,7 @@ from lowtide.passes.rewrite.tiling import Tiling
 if TYPE_CHECKING:
     from lowtide.passes.rewrite.rule import Rule
 
-__all__ = ["EXACT", "RULES", "TILING", "parse_rewrite", "rule", "rule_of"]
+__all__ = ["EXACT", "RULES", "TILING", "parse_rewrite", "rule"]
 
 RULES: tuple[Rule, ...] = (
     Identity(),
@@ -29,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     Flatten(),
     Through(),
     Kernelwise(),
+    Fold(),
     Sums(),
 )
 TILING = Tiling()  # chosen by a search of its own
@@ -49,15 +51,6 @@ def rule(name: str) -> Rule:
 
 def _names() -> list[str]:
     return [each.name for each in (*RULES, TILING)]
-
-
-def rule_of(text: str) -> Rule:
-    """The rule that a rewrite names.
-
-    Raises:
-        PlanError: the text is no rewrite.
-    """
-    return rule(parse_rewrite(text).rule)
 
 
 def parse_rewrite(text: str) -> Rewrite:

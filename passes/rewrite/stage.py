@@ -26,9 +26,11 @@ class Rewriting:
 
     Attributes:
         rules: `exact`: those that keep every bit; `float`: also those that regroup sums of floats.
+        tiles: whether regions may be run tile by tile.
     """
 
     rules: str = "exact"
+    tiles: bool = True
 
     def __post_init__(self) -> None:
         if self.rules not in CHOICES:

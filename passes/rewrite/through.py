@@ -1,11 +1,12 @@
-"""Elementwise ops and pooling go through a concatenation.
+"""Elementwise ops, pooling and padding go through a concatenation.
 
     f(concat(x1, ..., xn))  =  concat(f(x1), ..., f(xn))
 
 for f that computes each element from the one at its place (along any axis, constants for each
-channel cut like the channels), and for pooling, which reads one channel each, along the channels.
-The concatenation moves on towards a convolution that can be partitioned, and results are written
-over operands where the runtime does so. Every number is computed as before.
+channel cut like the channels), for pooling, which reads one channel each, along the channels, and
+for padding along other axes than the concatenation's. The concatenation moves on towards a
+convolution that can be partitioned, and results are written over operands where the runtime does
+so. Every number is computed as before.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lowtide.errors import PlanError
-from lowtide.ir.semantics import Pointwise, Pooling
+from lowtide.ir.semantics import Pad, Pointwise, Pooling
 from lowtide.passes.rewrite.distribute import concat_of, constant_part, put_in_place, spans
 from lowtide.passes.rewrite.rule import Rewrite
 
@@ -31,7 +32,7 @@ __all__ = ["Through"]
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """An elementwise op or a pooling of a concatenation, part by part."""
+    """An elementwise op, a pooling or a padding of a concatenation, part by part."""
 
     name: str = "through"
     exact: bool = True
@@ -76,13 +77,15 @@ class Through:
         put_in_place(graph, dialect, op, concat, pieces)
 
 
-def _pattern(op: Op, dialect: Dialect) -> tuple[Pointwise | Pooling, Concat] | None:
+def _pattern(op: Op, dialect: Dialect) -> tuple[Pad | Pointwise | Pooling, Concat] | None:
     meaning = dialect.meaning(op)
-    if not isinstance(meaning, Pointwise | Pooling):
+    if not isinstance(meaning, Pad | Pointwise | Pooling):
         return None
     concat = concat_of(meaning.data, dialect)
     if concat is None:
         return None
     if isinstance(meaning, Pooling) and concat.axis != meaning.channels:
+        return None
+    if isinstance(meaning, Pad) and concat.axis in meaning.sizes:
         return None
     return meaning, concat

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from lowtide import emission
 from lowtide.errors import InputError, PlanError, VerificationError
-from lowtide.passes.rewrite.registry import rule_of
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
 from lowtide.rewriting import improve, replay, tile
@@ -281,11 +280,11 @@ def _tried(
     as_it_was = planned.unrewritten
     if as_it_was is None or not verify:
         return planned, _emit(planned, destination, verify=verify)
-    exact = all(rule_of(text).exact for text in planned.plan.rewrites)
-    exact &= planned.prepared.same_kernels
+    prepared = planned.prepared
+    exact = prepared.settings.rewriting.rules == "exact" and prepared.same_kernels
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         path = destination or Path(folder, "model")
-        staged = planned.prepared.stage(planned, path, Path(folder))
+        staged = prepared.stage(planned, path, Path(folder))
         outcome, failure = None, ""
         try:
             outcome = staged.verify()

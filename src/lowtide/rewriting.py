@@ -80,7 +80,8 @@ def tile(planned: Planned, progress: Progress | None = None) -> Planned:
     """
     settings = planned.prepared.settings
     origin = planned if planned.unrewritten is None else planned.unrewritten
-    if not settings.rewriting.allowed or _repeats(planned) or _repeats(origin):
+    rewriting = settings.rewriting
+    if not rewriting.allowed or not rewriting.tiles or _repeats(planned) or _repeats(origin):
         return planned
     if settings.budget_bytes is not None and planned.within_budget:
         return planned

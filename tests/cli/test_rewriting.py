@@ -10,13 +10,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
 import lowtide
 from lowtide import optimizer
 from lowtide.bench.networks import darts
+from lowtide.bench.onnx_networks import mobilenet_v2
 from lowtide.cli import main, optimize_main
 from lowtide.errors import PlanError
 from lowtide.onnxruntime import create_session
+from lowtide.passes.rewrite.registry import RULES
 from tests.cli.commands import call
 
 # A run's own bookkeeping.
@@ -87,9 +90,9 @@ def test_exact_by_default(model: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_taken_back(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rewritten model that gives other bits than promised gives way to the one as it was."""
-    monkeypatch.setattr("lowtide.passes.rewrite.sums.Sums.exact", True)
+    monkeypatch.setattr("lowtide.passes.rewrite.stage.EXACT", RULES)
     output = tmp_path / "out.onnx"
-    result = lowtide.optimize(model, target="onnx", rewrite="float", output=output)
+    result = lowtide.optimize(model, target="onnx", rewrite="exact", output=output)
     assert result.report.verification["numerics"] == "identical"
     assert result.plan.rewrites == ()
     assert any("taken back" in note for note in result.report.notes)
@@ -132,3 +135,72 @@ def test_errors(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         with pytest.raises(PlanError):
             optimizer.apply(bad, model, output=tmp_path / "bad.onnx")
     assert not (tmp_path / "bad.onnx").exists()
+
+
+def wide(path: Path, side: int = 32) -> Path:
+    """Branches that are joined before a depthwise convolution makes them smaller."""
+    random = np.random.default_rng(0)
+    weights: list[onnx.TensorProto] = []
+
+    def weight(*shape: int) -> str:
+        values = random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        name = f"w{len(weights)}"
+        weights.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    def conv(x: str, name: str, *operands: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node("Conv", [x, *operands], [name], name=name, **attributes)
+
+    parts = [f"branch{index}" for index in range(4)]
+    nodes = [conv("image", part, weight(8, 3, 3, 3), pads=[1] * 4) for part in parts]
+    nodes.append(helper.make_node("Concat", parts, ["joined"], name="joined", axis=1))
+    deep = {"pads": [1] * 4, "strides": [2, 2], "group": 32}
+    nodes.append(conv("joined", "deep", weight(32, 1, 3, 3), weight(32), **deep))
+    nodes.append(helper.make_node("Relu", ["deep"], ["deeper"], name="deeper"))
+    nodes.append(conv("deeper", "out", weight(8, 32, 1, 1)))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "wide",
+        [value("image", onnx.TensorProto.FLOAT, [1, 3, side, side])],
+        [value("out", onnx.TensorProto.FLOAT, [1, 8, side // 2, side // 2])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("target", ["onnx", "onnxruntime", "tensorflow", "tflite", "tvm", "c"])
+def test_every_target(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Kernel-wise partitioning by default: executed, and below the best order of any ops."""
+    model = wide(tmp_path / "wide.onnx")
+    plain = lowtide.analyze(model, target=target, rewrite="none")
+    output = tmp_path / f"out.{target}"
+    found = optimized(model, output, "--target", target, capsys=capsys)
+    assert found["verification"]["order"] == "executed"
+    assert any(name.startswith("kernelwise@") for name in found["rewriting"]["applied"])
+    assert 4 * found["peak_bytes"]["after"] < 3 * plain.peak_bytes.after
+    assert 4 * found["measured"]["peak_after"] < 3 * plain.peak_bytes.after
+    if target in ("onnx", "onnxruntime"):
+        assert found["verification"]["numerics"] == "identical"
+    assert output.exists()
+
+
+@pytest.mark.parametrize("target", ["onnx", "onnxruntime"])
+def test_tiles(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A chain without branches, which no order helps: in tiles it needs less than half."""
+    model = tmp_path / "mobile.onnx"
+    onnx.save(mobilenet_v2(96), model)
+    plain = lowtide.analyze(model, target=target, rewrite="none")
+    output = tmp_path / "out.onnx"
+    found = optimized(model, output, "--target", target, "--rewrite", "float", capsys=capsys)
+    assert any(name.startswith("tiling@") for name in found["rewriting"]["applied"])
+    assert 2 * found["peak_bytes"]["after"] < plain.peak_bytes.lower_bound
+    assert 2 * found["measured"]["peak_after"] < plain.peak_bytes.lower_bound
+    assert found["verification"] == {
+        **found["verification"],
+        "numerics": "close",
+        "order": "executed",
+    }
+    assert 0 < found["rewriting"]["flops_percent"] < 20

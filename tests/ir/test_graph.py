@@ -76,6 +76,25 @@ def test_insert_before_keeps_execution_order() -> None:
     assert [op.name for op in graph.ops] == ["third", "first", "second"]
 
 
+def test_insertions_in_a_row() -> None:
+    """In front of ops, in front of what was just inserted, and of what then goes."""
+    graph = chain()
+
+    def insert(name: str, before: str) -> None:
+        result = graph.add_tensor(f"of {name}", "float32", [4])
+        anchor = graph.op(before)
+        graph.add_op(name, "test", "C", [graph.tensor("x")], [result], before=anchor)
+
+    for name, before in (("c", "second"), ("d", "second"), ("e", "c"), ("f", "first"), ("g", "d")):
+        insert(name, before)
+    assert [op.name for op in graph.ops] == ["f", "first", "e", "c", "g", "d", "second"]
+    insert("h", "d")
+    graph.remove(graph.op("d"))
+    assert [op.name for op in graph.ops] == ["f", "first", "e", "c", "g", "h", "second"]
+    with pytest.raises(LowtideError, match="not here"):
+        graph.add_op("i", "test", "C", [], [], before=chain().op("first"))
+
+
 def test_reorder_refuses_broken_dependencies() -> None:
     graph = chain()
     first, second = graph.ops

@@ -43,6 +43,12 @@ class _Network:
         pads = [kernel // 2] * 4
         return self.add("Conv", inputs, shape, pads=pads, group=groups)
 
+    def norm(self, x: str) -> str:
+        shape = self.shapes[x]
+        inputs = [x, *(self.weight(shape[1]) for _ in range(3))]
+        inputs.append(self.constant(self.random.uniform(0.5, 1, shape[1]).astype(np.float32)))
+        return self.add("BatchNormalization", inputs, shape)
+
     def step(self, x: str) -> str:
         """An op that goes through a concatenation."""
         shape = self.shapes[x]
@@ -56,9 +62,7 @@ class _Network:
             case 2:
                 return self.add("Mul", [x, self.weight(width, 1, 1)], shape)
             case 3:
-                inputs = [x, *(self.weight(width) for _ in range(3))]
-                inputs.append(self.constant(self.random.uniform(0.5, 1, width).astype(np.float32)))
-                return self.add("BatchNormalization", inputs, shape)
+                return self.norm(x)
             case 4:
                 return self.add("MaxPool", [x], shape, kernel_shape=[3, 3], pads=[1] * 4)
             case 5:
@@ -107,6 +111,8 @@ def patterned(seed: int) -> onnx.ModelProto:
         for _ in range(int(random.integers(3))):
             joined = net.step(joined)
         result = net.conv(joined, 4, kernel=int(random.choice([1, 3])))
+        if random.random() < 0.3:
+            result = net.norm(result)
         if random.random() < 0.6:
             terms = [result, net.conv(x, 4), *[name for name in live if net.shapes[name][1] == 4]]
             for term in terms[1:]:

@@ -12,6 +12,7 @@ from lowtide.errors import ModelError
 from lowtide.frontends.onnx import OnnxSource, import_graph, optimized_by_ort, read
 from lowtide.frontends.onnx.dialect import OnnxDialect
 from lowtide.ir import Accounting, simulate, verify
+from lowtide.passes.rewrite.regions import Limits
 from lowtide.planning import Prepared, Rewritable
 from lowtide.settings import LEVELS
 from lowtide.solvers.schedule.orders.ort_default import reverse_dfs
@@ -72,7 +73,9 @@ class PreparedOnnx(Prepared):
             new = OnnxSource(model, self.source.path, self.source.sha256)
             return _prepared(new, self.settings, time.perf_counter())
 
-        return Rewritable(graph, dialect, ACCOUNTING, rebuilt)
+        # Convolutions of fewer rows add up in another order: other bits.
+        limits = Limits(ACCOUNTING) if self.settings.rewriting.rules == "float" else None
+        return Rewritable(graph, dialect, ACCOUNTING, rebuilt, limits)
 
     def measured_costs(self) -> dict[str, int]:
         """What each op takes in ONNX Runtime on random inputs, in nanoseconds, by its name.
