@@ -29,7 +29,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lowtide.backends.tflite import PLAN, emit
+from lowtide.backends.tflite import PLAN, emit, rebuild
 from lowtide.bench.tflite_builder import branching, outside, quantized, stateful
 from lowtide.errors import LowtideError
 from lowtide.flatbuffer import verify
@@ -155,6 +155,8 @@ _CHANGES: tuple[Callable[[random.Random, Seed, bytearray], None], ...] = (
 def try_model(data: bytes) -> str:
     """Read, import, emit and read again; `accepted`, or the class of the error with exit code 2.
 
+    The same with the file written anew from its graph.
+
     Raises:
         Exception: whatever else happened: a finding.
     """
@@ -166,6 +168,12 @@ def try_model(data: bytes) -> str:
         if error.exit_code != 2 or not str(error).isprintable():
             raise
         return type(error).__name__
+    imported = import_graph(source)
+    try:
+        read(rebuild(source, imported, imported.graph))
+    except LowtideError as error:
+        if error.exit_code != 2:
+            raise
     order = _other_order(source.model.subgraphs[0].predecessors())
     try:
         again = read(emit(source, order, metadata={PLAN: b"plan"}))

@@ -26,6 +26,7 @@ import lowtide
 from lowtide.bench.networks import darts, nasnet, randwire
 from lowtide.bench.protocol import geometric_mean, markdown, write
 from lowtide.bench.swiftnet_onnx import swiftnet_onnx
+from lowtide.bench.swiftnet_twin import twin
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
@@ -188,7 +189,16 @@ def _networks(folder: Path, swiftnet: Path | None) -> dict[str, Callable[[], lis
         for name, (first, last) in whole.items():
             make = partial(swiftnet_onnx, swiftnet, first=first, last=last)
             found[name] = partial(saved, name, make)
+            for floats in (True, False):
+                kind = f"{name}, {'float32' if floats else 'int8'}"
+                cut = partial(twin, swiftnet.read_bytes(), floats=floats, first=first, last=last)
+                found[kind] = partial(_stored, folder / f"{kind.replace(' ', '-')}.tflite", cut)
     return found
+
+
+def _stored(path: Path, make: Callable[[], bytes]) -> list[Path]:
+    path.write_bytes(make())
+    return [path]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -205,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.only and name not in options.only:
                 continue
             for path in make():
-                for target in options.targets:
+                for target in ["tflite"] if path.suffix == ".tflite" else options.targets:
                     try:
                         rows.append(measured(name, path, target))
                     except LowtideError as error:

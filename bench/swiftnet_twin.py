@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from lowtide import child
+from lowtide.backends.tflite.tflm.feeds import feeds_for
 from lowtide.errors import MissingExtraError, ModelError, VerificationError
+from lowtide.frontends.tflite import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,7 @@ __all__ = ["main", "run_here", "twin", "verify"]
 
 _SCALE = 0.05  # of activations: 6, where ReLU6 ends, is 120
 _WEIGHT_SCALE = 1 / 256
+_TOLERANCE = 1e-4  # of float outputs, relative to the largest
 _MOST_BIAS = 512  # times the product of both scales: 0.1
 
 # The versions of the operators that take int8.
@@ -152,20 +155,21 @@ def verify(path: Path, seed: int = 0) -> dict[str, object]:
     """Run a model in TFLite Micro and in LiteRT's reference kernels, in a child process.
 
     Returns:
-        `runs`; `different`, the numbers that differ; `most`, by how much; `distinct` outputs.
+        `runs`; `different`, the numbers that differ; `most`, by how much (in units of integers, or
+        relative to the largest float); `distinct` outputs.
 
     Raises:
         VerificationError: the outputs differ by more than rounding.
     """
     request = {"path": str(path.resolve()), "seed": seed}
     reply = child.run("lowtide.bench.swiftnet_twin:run_here", request, timeout_s=300.0)
-    if cast("int", reply["most"]) > 1:
+    if cast("float", reply["most"]) > (1 if reply["integers"] else _TOLERANCE):
         raise VerificationError(f"{path}: the runtimes' outputs differ by {reply['most']}")
     return reply
 
 
 def run_here(request: dict[str, Any]) -> dict[str, object]:
-    """The child's side of `verify`: both runtimes on the same random inputs."""
+    """The child's side of `verify`: both runtimes on the same inputs, random ones and limits."""
     micro = _module("tflite_micro.python.tflite_micro.runtime")
     litert = _module("ai_edge_litert.interpreter")
     data = Path(request["path"]).read_bytes()
@@ -173,25 +177,31 @@ def run_here(request: dict[str, Any]) -> dict[str, object]:
     resolver = litert.OpResolverType.BUILTIN_REF
     large: Any = litert.Interpreter(model_content=data, experimental_op_resolver_type=resolver)
     large.allocate_tensors()
-    (entry,), (out,) = large.get_input_details(), large.get_output_details()
-    random: Any = np.random.default_rng(request["seed"])
-    low, high = np.iinfo(entry["dtype"]).min, np.iinfo(entry["dtype"]).max
-    runs, different, most = 4, 0, 0
+    feeds = feeds_for(read(data).model, random=2, seed=request["seed"])
+    different, most, integers = 0, 0.0, True
     seen: set[bytes] = set()
-    for number in range(runs):
-        image = random.integers(low, high + 1, entry["shape"], dtype=entry["dtype"])
-        if number < 2:  # the ends of the range
-            image[...] = (low, high)[number]
-        small.set_input(image, 0)
+    for arrays in feeds:
+        for number, entry in enumerate(large.get_input_details()):
+            small.set_input(arrays[number], number)
+            large.set_tensor(entry["index"], arrays[number])
         small.invoke()
-        large.set_tensor(entry["index"], image)
         large.invoke()
-        one = small.get_output(0).astype(np.int64)
-        two = large.get_tensor(out["index"]).astype(np.int64)
-        different += int((one != two).sum())
-        most = max(most, int(np.abs(one - two).max()))
-        seen.add(one.tobytes())
-    return {"runs": runs, "different": different, "most": most, "distinct": len(seen)}
+        for number, entry in enumerate(large.get_output_details()):
+            result = small.get_output(number)
+            one, two = result.astype(np.float64), large.get_tensor(entry["index"])
+            error = np.abs(one - two.astype(np.float64))
+            integers = integers and result.dtype.kind in "iu"
+            scale = 1.0 if integers else max(1.0, float(np.abs(one).max()))
+            different += int((error != 0).sum())
+            most = max(most, float(error.max()) / scale)
+            seen.add(one.tobytes())
+    return {
+        "runs": len(feeds),
+        "different": different,
+        "most": most,
+        "integers": integers,
+        "distinct": len(seen),
+    }
 
 
 def _quantization(schema: Any, scale: float, zero_point: int) -> Any:

@@ -2,12 +2,13 @@
 
     runtime     kernels
     tflm        TFLite Micro's reference kernels
-    litert      LiteRT's reference kernels, without XNNPACK
+    litert      LiteRT's reference kernels; where they lack an operator those that it takes by
+                itself, XNNPACK's and its own
 
 A rewrite that keeps every term of every result gives the same bits wherever a kernel treats all
-elements alike, as those two do (and XNNPACK, by execution). LiteRT's older optimised kernels do
-not: they round otherwise in the last elements of a vector, and those of an op on fewer channels are
-others.
+elements alike, as reference kernels do (and XNNPACK's, by execution). LiteRT's older optimised
+kernels do not: they round otherwise in the last elements of a vector, and those of an op on fewer
+channels are others.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def run_here(request: dict[str, object]) -> dict[str, object]:
         arenas = cast("list[int]", request["arenas"])
         first, second = (_in_tflm(m, count, a) for m, a in zip(models, arenas, strict=True))
     else:
-        first, second = (_in_litert(m) for m in models)
+        first, second = _in_litert(models)
     found = Difference()
     for number, path in enumerate(cast("list[str]", request["inputs"])):
         arrays = feeds(path)
@@ -133,19 +134,26 @@ def _in_tflm(data: bytes, count: int, arena_bytes: int) -> Runner:
     return run
 
 
-def _in_litert(data: bytes) -> Runner:
+def _in_litert(models: Sequence[bytes]) -> list[Runner]:
+    """All of them with the same kernels."""
     try:
         module: Any = importlib.import_module("ai_edge_litert.interpreter")
     except ImportError as error:
         raise MissingExtraError(
             'running a model in LiteRT needs ai-edge-litert: pip install "lowtide[edge]"'
         ) from error
+    kinds = module.OpResolverType
+    try:
+        return [_litert_runner(module, data, kinds.BUILTIN_REF) for data in models]
+    except ModelError:
+        return [_litert_runner(module, data, kinds.AUTO) for data in models]
+
+
+def _litert_runner(module: Any, data: bytes, kernels: object) -> Runner:
     with captured():
         try:
             interpreter = module.Interpreter(
-                model_content=data,
-                num_threads=1,
-                experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
+                model_content=data, num_threads=1, experimental_op_resolver_type=kernels
             )
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:

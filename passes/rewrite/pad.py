@@ -3,8 +3,9 @@
     conv(pad(x, a, b), before, after)  =  conv(x, before + a, after + b)
 
 A convolution's own padding counts as zeros (zero points), so that the sums are the same, term by
-term. The padded copy of the data is never made. It is done only where every reader of the copy is a
-convolution whose padding the dialect can express: else the copy stays, and nothing is gained.
+term; where weights are not finite they are not, since a zero times NaN is none. The padded copy of
+the data is never made. It is done only where every reader of the copy is a convolution whose
+padding the dialect can express: else the copy stays, and nothing is gained.
 """
 
 from __future__ import annotations

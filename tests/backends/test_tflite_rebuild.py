@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -158,6 +159,20 @@ def test_what_is_left_of_an_edited_model() -> None:
     assert used | {0} == set(range(len(after.buffers)))
     assert difference(data, result, in_litert) is None
     assert difference(data, result, in_tflm) is None
+
+
+def test_a_signature_still_runs() -> None:
+    data, index = annotated()
+    results: list[dict[str, Any]] = []
+    for model in (data, rewritten(data, without(index))):
+        interpreter: Any = importlib.import_module("ai_edge_litert.interpreter").Interpreter(
+            model_content=model
+        )
+        run = interpreter.get_signature_runner("serve")
+        results.append(run(**{"in": np.arange(32, dtype=np.int8).reshape(1, 4, 4, 2)}))
+    assert results[0].keys() == results[1].keys() == {"late", "early"}
+    for name, value in results[0].items():
+        assert np.array_equal(value, results[1][name])
 
 
 def test_what_stands_for_an_output_takes_its_name() -> None:

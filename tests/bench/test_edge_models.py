@@ -179,6 +179,24 @@ def test_the_twin_has_the_same_operators_and_shapes(tmp_path: Path) -> None:
     assert cast("int", verify(path)["distinct"]) > 1
 
 
+def test_a_float_twin_and_a_cell_of_it(tmp_path: Path) -> None:
+    data = small_uint8()
+    result = twin(data, floats=True)
+    (after,) = read(result).model.subgraphs
+    assert {t.dtype for t in after.tensors} == {"float32"}
+    assert all(t.table.table("quantization") is None for t in after.tensors)
+    path = tmp_path / "twin.tflite"
+    path.write_bytes(result)
+    assert verify(path)["integers"] is False
+    cell = twin(data, first=1, last=3)
+    (inside,) = read(cell).model.subgraphs
+    assert [o.kind for o in inside.operators] == ["DEPTHWISE_CONV_2D", "CONCATENATION"]
+    assert [inside.tensors[t].shape for t in inside.inputs] == [(1, 4, 4, 4)]
+    assert [inside.tensors[t].shape for t in inside.outputs] == [(1, 4, 4, 8)]
+    path.write_bytes(cell)
+    assert cast("int", verify(path)["distinct"]) > 1
+
+
 def test_the_twin_of_another_network_is_refused() -> None:
     data = small_uint8()
     schema: Any = importlib.import_module("ai_edge_litert.schema_py_generated")

@@ -216,7 +216,7 @@ class _Finder:
                 return
 
     def _read_once(self, tensor: int, parts: Mapping[int, list[int]]) -> bool:
-        """Whether one operator reads it, and all of its parts are read by its concatenation only."""
+        """Whether one operator reads it, and only its concatenation reads each of its parts."""
         once = len(self.readers.get(tensor, ())) == 1
         return once and all(self._read_once(part, parts) for part in parts.get(tensor, ()))
 

@@ -57,6 +57,7 @@ _MOST_PARTS = 10  # that TFLM's CONCATENATION takes: kMaxInputNum
 # What one more operator of a tile takes of TFLM's persistent memory, on average of those measured
 # (64-bit): structures of node and tensors; multiplier and shift of each channel.
 _OP_BYTES, _CHANNEL_BYTES = 170, 8
+_REFUSED = "it does not run in TensorFlow Lite Micro"
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ class PreparedTflite(Prepared):
         file = read(rebuild(self.file, self.imported, edited))
         new = prepare_source(file, self.source, self.settings)
         known = {field.name: getattr(new, field.name) for field in fields(PreparedTflite)}
-        known |= {"notes": tuple(dict.fromkeys((*self.notes, *new.notes))), "came": self.came}
+        kept = (note for note in self.notes if not note.startswith(_REFUSED))
+        known |= {"notes": tuple(dict.fromkeys((*kept, *new.notes))), "came": self.came}
         return replace(self, **known)
 
     def conclude(self, planned: Planned) -> Planned:
@@ -363,7 +365,7 @@ def prepare_source(
             return replace(wide, seconds=time.perf_counter() - started)
         every = tuple((s.index, op.index) for s in source.model.subgraphs for op in s.operators)
         scratch = KernelScratch({}, "none", every)
-        notes.append(f"it does not run in TensorFlow Lite Micro, so nothing is measured: {error}")
+        notes.append(f"{_REFUSED}, so nothing is measured: {error}")
     if not imported.graph.ops:
         raise ModelError(f"{_label(origin)} has no operators: there is nothing to plan")
     device = settings.device
