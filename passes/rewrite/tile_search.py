@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "Choices", "choose"]
 
 _STEP = 40  # of two thresholds that are tried, the second is larger by one part in so many
+_MOST_STEPS = 100_000  # ops of tiles that are planned; after that, only what is known is combined
 _LABELS = 16  # paths kept at one position
 
 
@@ -139,6 +140,7 @@ class _Search:
             self.regions[region.first].append(region)
         self.heights: dict[Region, tuple[int, ...]] = {}
         self.estimates: dict[tuple[Region, int], Estimate | None] = {}
+        self.steps = 0  # ops of tiles that were planned
         self.fits: dict[tuple[Region, int, bool], Estimate | None] = {}
 
     def path(self, threshold: int) -> _Label | None:
@@ -175,18 +177,27 @@ class _Search:
             return None
         if region not in self.heights:
             self.heights[region] = heights(region)
-        for height in self.heights[region]:
-            estimate = self.estimate(region, height)
+        known = self.heights[region]
+        low, high = 0, len(known)  # lower tiles need less memory and more work
+        found: Estimate | None = None
+        while low < high:
+            middle = (low + high) // 2
+            estimate = self.estimate(region, known[middle])
             if estimate is None or estimate.extra_work > self.most:
-                return None
-            if estimate.peak_bytes <= threshold:
-                return estimate
-        return None
+                high = middle
+            elif estimate.peak_bytes <= threshold:
+                found, high = estimate, middle
+            else:
+                low = middle + 1
+        return found
 
     def estimate(self, region: Region, height: int) -> Estimate | None:
         key = region, height
         if key not in self.estimates:
+            if self.steps > _MOST_STEPS:
+                return None
             self.estimates[key] = region.estimate(region.even(height))
+            self.steps += len(region.ops) * -(-region.rows // height)
         return self.estimates[key]
 
     def fitted(self, basis: tuple[Region, ...], threshold: int) -> tuple[Choice, ...] | None:
