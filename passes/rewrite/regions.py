@@ -24,7 +24,7 @@ from lowtide.passes.rewrite.rows import Rows
 from lowtide.passes.rewrite.tiles import local, plan_tile, row_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lowtide.ir import Accounting, Graph, Op, Tensor
     from lowtide.passes.rewrite.dialect import Dialect
@@ -154,7 +154,7 @@ class Region:
             while low < high:  # the highest that fits; higher tiles need more
                 middle = (low + high + 1) // 2
                 height = min(middle * self.unit, self.rows - done)
-                if self._fits(done, height, threshold, upward=upward):
+                if self._fits(found, height, threshold, upward=upward):
                     low = middle
                 else:
                     high = middle - 1
@@ -164,7 +164,8 @@ class Region:
             done += found[-1]
         return tuple(found)
 
-    def _fits(self, done: int, height: int, threshold: int, *, upward: bool) -> bool:
+    def _fits(self, before: list[int], height: int, threshold: int, *, upward: bool) -> bool:
+        done = sum(before)
         tile = self.tile(done, height, upward=upward)
         ahead: list[Tile | None] = []
         if done + height < self.rows:  # what is unread then: one row of the next tile shows it
@@ -175,7 +176,7 @@ class Region:
         known = [each for each in ahead if each is not None]
         if tile is None or len(known) < len(ahead):
             return False
-        return self._load([tile, *known], done) <= threshold
+        return self._load([tile, *known], self._parts(before)) <= threshold
 
     def tile(self, done: int, height: int, *, upward: bool) -> Tile | None:
         """The tile after `done` rows, from the top or from the bottom."""
@@ -205,7 +206,7 @@ class Region:
             if tile is None:
                 return None
             tiles.append(tile)
-        peak = max(self._load(tiles[n:], done) for n, done in enumerate(begins[:-1]))
+        peak = max(self._load(tiles[n:], self._parts(heights[:n])) for n in range(len(tiles)))
         size, total_bytes = self.limits.accounting.round_up, self.result.nbytes
         if not self.limits.elided:
             kept = size(self.entry.nbytes) if self.entry_stays else 0
@@ -227,11 +228,17 @@ class Region:
         fed.add((self.result, tile.rows))
         return sum(made[tensor] != rows for tensor, rows in fed)
 
-    def _load(self, tiles: list[Tile], done_rows: int) -> int:
+    def _parts(self, heights: Sequence[int]) -> int:
+        """Bytes of the parts of Y that these tiles made."""
+        size, each = self.limits.accounting.round_up, row_bytes(self.result, self.axis)
+        if self.limits.elided:
+            return size(sum(heights) * each)
+        return sum(size(height * each) for height in heights)
+
+    def _load(self, tiles: list[Tile], done: int) -> int:
         """The most that is alive while the first of these tiles runs, the others to come."""
         tile, size = tiles[0], self.limits.accounting.round_up
         last_read = {t: i for i, step in enumerate(tile.steps) for t in step.local.operands}
-        done = size(done_rows * row_bytes(self.result, self.axis))
         alive: dict[Tensor, int] = {}
         peak = 0
         for index, step in enumerate(tile.steps):

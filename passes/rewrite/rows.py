@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lowtide.ir.semantics import Window, common_padding
@@ -106,7 +106,7 @@ def _zeros(window: Window, length: int, padding: Padding) -> tuple[int, int, int
     return before, after, (length + before + after - window.reach) // window.stride + 1
 
 
-@cache
+@lru_cache(maxsize=1 << 16)
 def fits(
     window: Window,
     length: int,

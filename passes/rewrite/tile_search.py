@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "Choices", "choose"]
 
 _STEP = 40  # of two thresholds that are tried, the second is larger by one part in so many
+_MOST_STEPS = 100_000  # ops of tiles that are planned; after that, only what is known is combined
 _LABELS = 16  # paths kept at one position
 
 
@@ -76,8 +77,6 @@ def choose(
     dialect: Dialect,
     limits: Limits,
     recompute_limit: float = 0.15,
-    *,
-    most: int = 8,
 ) -> tuple[Choices, ...]:
     """The choices that no other one beats in peak and in what persists, least sum first.
 
@@ -88,7 +87,6 @@ def choose(
         dialect: of its format.
         limits: of the target.
         recompute_limit: extra work over the work of the graph as it is.
-        most: how many are returned.
     """
     if not graph.ops:
         return ()
@@ -118,7 +116,7 @@ def choose(
                 found.append(search.choices(taken, before))
         threshold += threshold // _STEP + 1
     found = [each for each in found if each.total < before]
-    return _front(found)[:most]
+    return _front(found)
 
 
 def _front(found: list[Choices]) -> tuple[Choices, ...]:
@@ -142,6 +140,7 @@ class _Search:
             self.regions[region.first].append(region)
         self.heights: dict[Region, tuple[int, ...]] = {}
         self.estimates: dict[tuple[Region, int], Estimate | None] = {}
+        self.steps = 0  # ops of tiles that were planned
         self.fits: dict[tuple[Region, int, bool], Estimate | None] = {}
 
     def path(self, threshold: int) -> _Label | None:
@@ -178,18 +177,27 @@ class _Search:
             return None
         if region not in self.heights:
             self.heights[region] = heights(region)
-        for height in self.heights[region]:
-            estimate = self.estimate(region, height)
+        known = self.heights[region]
+        low, high = 0, len(known)  # lower tiles need less memory and more work
+        found: Estimate | None = None
+        while low < high:
+            middle = (low + high) // 2
+            estimate = self.estimate(region, known[middle])
             if estimate is None or estimate.extra_work > self.most:
-                return None
-            if estimate.peak_bytes <= threshold:
-                return estimate
-        return None
+                high = middle
+            elif estimate.peak_bytes <= threshold:
+                found, high = estimate, middle
+            else:
+                low = middle + 1
+        return found
 
     def estimate(self, region: Region, height: int) -> Estimate | None:
         key = region, height
         if key not in self.estimates:
+            if self.steps > _MOST_STEPS:
+                return None
             self.estimates[key] = region.estimate(region.even(height))
+            self.steps += len(region.ops) * -(-region.rows // height)
         return self.estimates[key]
 
     def fitted(self, basis: tuple[Region, ...], threshold: int) -> tuple[Choice, ...] | None:

@@ -90,7 +90,7 @@ def random_rows(seed: int, operators: int = 14) -> bytes:
     first = model.tensor(6)
     values, read = [first], set[int]()
     for _ in range(operators):
-        choice = int(rng.integers(0, 6))
+        choice = int(rng.integers(0, 7))
         x = values[int(rng.integers(max(0, len(values) - 6), len(values)))]
         read.add(x)
         if choice < 2 or model.rows[x] > 24:
@@ -100,6 +100,9 @@ def random_rows(seed: int, operators: int = 14) -> bytes:
             stop = int(rng.integers(start + 1, model.rows[x] + 1))
             kind = "SLICE" if rng.random() < 0.6 else "STRIDED_SLICE"
             values.append(model.cut(x, start, stop, kind))
+        elif choice == 6:  # read by nothing else: what is written over it is sure
+            parts = [model.double(x), model.double(values[0])]
+            values.append(model.double(model.join(parts)))
         else:
             parts = [x, *(int(p) for p in rng.choice(values, int(rng.integers(1, 3))))]
             read.update(parts)

@@ -18,6 +18,7 @@ from lowtide.backends.tflite.tflm import (
     check_plan,
     elided_graph,
     find_elision,
+    keeps_in_place,
     measure_scratch,
     plan_offsets,
 )
@@ -102,6 +103,41 @@ def test_what_lies_where() -> None:
         (80, 128, y),
     ]
     assert [p.origin for p in elision.pieces[joined]] == list(parts)
+
+
+def test_what_overwrites_a_concatenation_lies_there_too() -> None:
+    model = RowModel()
+    x = model.tensor(4)
+    joined = model.join([model.double(x), model.double(x)])
+    doubled = model.double(joined)
+    source = read(model.data([x], [model.double(model.cut(doubled, 2, 7))]))
+    elision = find_elision(source.model)
+    assert elision.placed[doubled] == Place(joined, 0)
+    assert elision.at(source.model.subgraphs[0].operators[4].outputs[0]) == Place(joined, 32)
+    plan = plan_offsets(source.model, scratch={})
+    assert plan.offsets[doubled] == plan.offsets[joined]
+    data = emit(source, range(6), metadata=plan.metadata)
+    assert run(data, source) == run(bytes(source.data), source)
+    checked = check_plan(read(data), scratch={})
+    assert checked is not None
+    assert (0, doubled, joined) in checked.shared
+
+
+def test_in_place_results_that_get_lost_are_told() -> None:
+    def kept(double_of_slice: bool) -> bool:
+        model = RowModel()
+        x = model.tensor(6)
+        y = model.double(x)
+        half = model.cut(y, 1, 5)
+        z = model.double(half if double_of_slice else model.double(x))
+        source = read(model.data([x], [model.double(z), *([] if double_of_slice else [half])]))
+        imported = import_graph(source)
+        annotate(imported.graph, source.model, NO_SCRATCH)
+        pieces = elided_graph(imported, find_elision(source.model))
+        return keeps_in_place(imported.graph, pieces)
+
+    assert not kept(double_of_slice=True)
+    assert kept(double_of_slice=False)
 
 
 def refused(model: RowModel, inputs: list[int], outputs: list[int]) -> bool:

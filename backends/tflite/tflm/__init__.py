@@ -17,7 +17,7 @@ from lowtide.backends.tflite.tflm.estimate import estimate_scratch
 from lowtide.backends.tflite.tflm.graph import ACCOUNTING, annotate
 from lowtide.backends.tflite.tflm.in_place import Kernels
 from lowtide.backends.tflite.tflm.metadata import METADATA, encode_offsets, stored_offsets
-from lowtide.backends.tflite.tflm.pieces import elided_graph
+from lowtide.backends.tflite.tflm.pieces import elided_graph, keeps_in_place
 from lowtide.backends.tflite.tflm.plan import OfflinePlan, greedy_head, plan_offsets
 from lowtide.backends.tflite.tflm.scratch import KernelScratch, measure_scratch
 from lowtide.backends.tflite.tflm.verify import (
@@ -47,6 +47,7 @@ __all__ = [
     "find_elision",
     "greedy_head",
     "head_load",
+    "keeps_in_place",
     "measure",
     "measure_scratch",
     "plan_offsets",

@@ -16,6 +16,9 @@ were written and are still read.
     pieces of the root   [   p0   |  p1  |    p2    ]   cut where any member begins or ends; each is
                                                         written by one operator and has readers
 
+What is written over such a concatenation as a whole (`in_place`), as its only reader, lies there
+too, so that the pieces go on with it.
+
 Conditions: the axis that is cut is the first one that is not 1; the offset is a multiple of 16, as
 of every tensor in TFLM's arena (its kernels may count on it); the model has one subgraph. A part is
 made by an operator, is no result or input of the graph, is not a view, and lies in one place.
@@ -27,7 +30,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from lowtide.backends.tflite.tflm.in_place import Kernels
+from lowtide.backends.tflite.tflm.in_place import Kernels, shareable
 from lowtide.backends.tflite.tflm.lifetimes import ALIGNMENT
 
 if TYPE_CHECKING:
@@ -127,6 +130,10 @@ class _Finder:
         self.main = model.subgraphs[0]
         self.seen = {*self.main.inputs, *self.main.outputs}
         self.made = {t for op in self.main.operators for t in op.outputs if t >= 0}
+        self.readers: dict[int, set[int]] = {}
+        for op in self.main.operators:
+            for tensor in op.inputs:
+                self.readers.setdefault(tensor, set()).add(op.index)
         self.placed: dict[int, Place] = {}
         self.slices = {
             op.outputs[0]: found
@@ -142,6 +149,8 @@ class _Finder:
         views = frozenset(t for t in self.slices if t not in self.placed)
         for tensor in views:
             self.placed[tensor] = self.slices[tensor]
+        for op in self.main.operators:
+            self._overwriting(op, parts)
         cuts: dict[int, set[int]] = {}
         for tensor in self.placed:
             root, start = _root(self.placed, tensor)
@@ -195,6 +204,21 @@ class _Finder:
                 self.placed[operand.index] = Place(result.index, offset)
                 parts.setdefault(result.index, []).append(operand.index)
             offset += operand.nbytes
+
+    def _overwriting(self, op: TfliteOperator, parts: Mapping[int, list[int]]) -> None:
+        """A result that in every order may be written over a concatenation of parts."""
+        for position in shareable(self.main, op, Kernels.REFERENCE):
+            operand, result = op.inputs[position], op.outputs[0]
+            if result in self.main.outputs or result in self.placed or operand in self.placed:
+                continue
+            if operand in parts and self._read_once(operand, parts):
+                self.placed[result] = Place(operand, 0)
+                return
+
+    def _read_once(self, tensor: int, parts: Mapping[int, list[int]]) -> bool:
+        """Whether one operator reads it, and only its concatenation reads each of its parts."""
+        once = len(self.readers.get(tensor, ())) == 1
+        return once and all(self._read_once(part, parts) for part in parts.get(tensor, ()))
 
     def _slice(self, op: TfliteOperator) -> Place | None:
         """Where a slice's result lies in the operand, if its bytes are consecutive there."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lowtide.frontends.tflite import TfliteImport
     from lowtide.ir import Op, Tensor
 
-__all__ = ["elided_graph"]
+__all__ = ["elided_graph", "keeps_in_place"]
 
 
 def elided_graph(imported: TfliteImport, elision: Elision) -> Graph:
@@ -33,6 +33,28 @@ def elided_graph(imported: TfliteImport, elision: Elision) -> Graph:
     tensors that lie in others are dropped, but for parts that are results.
     """
     return _Pieces(imported, elision).run() if elision else imported.graph
+
+
+def keeps_in_place(source: Graph, pieces: Graph) -> bool:
+    """Whether no in-place result that could lower a peak was dropped.
+
+    One that was dropped lowers nothing where the op can always write over another operand instead,
+    which has no other reader. Where that is not so, a bound on the graph in pieces holds for orders
+    without the dropped results only.
+    """
+    for op in source.ops:
+        if all(result.nbytes == 0 for result in pieces.op(op.name).outputs):
+            continue
+        kept = pieces.op(op.name).in_place
+        always = any(
+            (operand := op.inputs[candidate.input]) is not None
+            and operand.consumers == (op,)
+            and operand not in source.outputs
+            for candidate in kept
+        )
+        if len(kept) < len(op.in_place) and not always:
+            return False
+    return True
 
 
 class _Pieces:
@@ -130,8 +152,7 @@ class _Pieces:
         )
 
     def _keeps(self, op: Op, candidate: InPlace) -> bool:
-        operand = op.inputs[candidate.input]
-        result = self.index[op.outputs[candidate.output]]
+        operand, result = op.inputs[candidate.input], op.outputs[candidate.output]
         if operand is None or self.index[operand] in self.elision.involved:
             return False
-        return result not in self.elision.bases and result not in self.elision.views
+        return self.index[result] not in self.elision.bases and len(self._own(result)) < 2

@@ -23,6 +23,7 @@ from lowtide.backends.tflite.tflm import (
     estimate_scratch,
     find_elision,
     greedy_head,
+    keeps_in_place,
     measure,
     measure_scratch,
     plan_offsets,
@@ -53,10 +54,10 @@ if TYPE_CHECKING:
 __all__ = ["PlannedTflite", "PreparedTflite", "prepare", "prepare_source"]
 
 _MOST_PARTS = 10  # that TFLM's CONCATENATION takes: kMaxInputNum
-_REFUSED = "it does not run in TensorFlow Lite Micro"
 # What one more operator of a tile takes of TFLM's persistent memory, on average of those measured
 # (64-bit): structures of node and tensors; multiplier and shift of each channel.
 _OP_BYTES, _CHANNEL_BYTES = 170, 8
+_REFUSED = "it does not run in TensorFlow Lite Micro"
 
 
 @dataclass(frozen=True)
@@ -190,8 +191,16 @@ class PreparedTflite(Prepared):
 
     def _laid_out(self, planned: Planned) -> Planned:
         """With offsets; in the file's order if that packs lower, where tensors lie in others."""
-        best = self._with_offsets(planned)
         certificate = planned.plan.certificate
+        if certificate is not None and not keeps_in_place(self.imported.graph, self.graph):
+            certificate = replace(
+                certificate,
+                status="feasible",
+                lower_bound_bytes=min(certificate.lower_bound_bytes, self._operands_of_one_op()),
+                bound_method="trivial",
+            )
+            planned = replace(planned, plan=replace(planned.plan, certificate=certificate))
+        best = self._with_offsets(planned)
         if self.graph is self.imported.graph or certificate is None:
             return best
         if (best.plan.arena_bytes or 0) <= certificate.lower_bound_bytes:
@@ -262,6 +271,18 @@ class PreparedTflite(Prepared):
             sum(
                 unit.round_up(tensor.nbytes)
                 for tensor in {*op.operands, *op.outputs}
+                if tensor.role not in (Role.CONSTANT, Role.STATE)
+            )
+            for op in self.graph.ops
+        )
+
+    def _operands_of_one_op(self) -> int:
+        """The most that one operator reads: a bound whatever is written over what."""
+        unit = self.accounting
+        return max(
+            sum(
+                unit.round_up(tensor.nbytes)
+                for tensor in op.operands
                 if tensor.role not in (Role.CONSTANT, Role.STATE)
             )
             for op in self.graph.ops
