@@ -10,7 +10,7 @@ the other's body behind one op: a planner would see nothing of it. What runs is 
 ops of a body ran after what its call waited for, and whoever waited for the call waits for them.
 IdentityN is dissolved: Keras's optimizers pass all gradients through one, which would let no update
 run before the last gradient is there. Bodies of branches and loops stay where they are, and so do
-functions that XLA compiles.
+functions that XLA compiles, unless it compiles the whole.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def is_nested(function: TfFunction) -> bool:
 
 
 def inline(
-    function: TfFunction, shapes: Mapping[str, Sequence[int | None]] | None = None
+    function: TfFunction,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+    *,
+    compiled: bool = False,
 ) -> TfFunction:
     """A function of the same signature and captures without calls.
 
@@ -46,13 +49,15 @@ def inline(
         function: a `ConcreteFunction`; it is not changed.
         shapes: for inputs by the name of their placeholder, where they are to be more special; what
             follows from them is inferred anew.
+        compiled: take functions that XLA compiles in, too: for one that it compiles as a whole.
 
     Raises:
         ModelError: functions call each other in a circle, or the result is too large.
     """
     old: Any = function.graph
     definition = old.as_graph_def()
-    inliner = _Inliner({f.signature.name: f for f in definition.library.function})
+    library = {f.signature.name: f for f in definition.library.function}
+    inliner = _Inliner(library, compiled=compiled)
     inliner.expand(definition.node, "", 0)
     framework = load_tensorflow("tensorflow.python.framework.func_graph")
     graph: Any = framework.FuncGraph(f"{old.name}_inlined")
@@ -126,8 +131,9 @@ def _concrete(
 class _Inliner:
     """Nodes of a graph definition with bodies in the place of calls."""
 
-    def __init__(self, library: Mapping[str, Any]) -> None:
+    def __init__(self, library: Mapping[str, Any], *, compiled: bool) -> None:
         self._library = library
+        self._compiled = compiled
         self._nodes: dict[str, Any] = {}
         self._shown: dict[str, str] = {}  # a call's result, a body's argument -> what it is
         self._registry = load_tensorflow("tensorflow.python.framework.op_def_registry")
@@ -148,7 +154,7 @@ class _Inliner:
                 del taken.attr[name]  # hints of the old graph's placement, shapes and gradients
             self._nodes[node.name] = taken
             called = self._library.get(node.attr["f"].func.name) if node.op in _CALLS else None
-            if called is not None and not _compiled(called):
+            if called is not None and (self._compiled or not _compiled(called)):
                 self._call(taken, called, depth)
             elif node.op == "IdentityN":
                 self._dissolve(taken)

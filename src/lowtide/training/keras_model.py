@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lowtide.errors import InputError
 from lowtide.tensorflow_types import load_tensorflow
-from lowtide.training.step import PlannedFunction, Settings, plan_function
+from lowtide.training.planned import PlannedFunction, Settings
+from lowtide.training.step import plan_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +67,9 @@ class TrainingSteps:
         def spec(value: object) -> object:
             return None if value is None else tensorflow.TensorSpec.from_tensor(value)
 
-        step = tensorflow.function(model.train_step, autograph=False, jit_compile=False)
+        step = tensorflow.function(
+            model.train_step, autograph=False, jit_compile=bool(model.jit_compile)
+        )
         traced = step.get_concrete_function(tensorflow.nest.map_structure(spec, data))
         planned = plan_function(traced, self._settings)
         first = next(iter(self._steps.values()), None)
@@ -88,8 +91,6 @@ def install(model: Any, settings: Settings) -> TrainingSteps:
         raise InputError("distribution strategies are not supported: a plan is for one device")
     if model.run_eagerly:
         raise InputError("run_eagerly=True runs op by op: leave it out, a plan needs the graph")
-    if model.jit_compile:
-        raise InputError("jit_compile=True lets XLA plan memory: leave it out")
     if model.steps_per_execution != 1:
         raise InputError(
             f"steps_per_execution={model.steps_per_execution}: a plan is for one step, leave it out"
