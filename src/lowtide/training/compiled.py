@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from lowtide.backends.tensorflow.measure_xla import measure_xla
 from lowtide.backends.tensorflow.reemit_xla import reemit_xla
 from lowtide.errors import BudgetNotMetError
+from lowtide.frontends.tensorflow.fold import fold_sizes
 from lowtide.frontends.tensorflow.inline import inline, is_nested
 from lowtide.training.planned import PlannedFunction, Settings
 from lowtide.training.step_graph import StepGraph, budget_bytes
@@ -41,6 +42,7 @@ def plan_compiled(function: TfFunction, settings: Settings) -> PlannedFunction:
     """
     if is_nested(function):
         function = inline(function, compiled=True)
+    function = fold_sizes(function)
     before = measure_xla(function).peak_bytes
     budget = budget_bytes(settings.budget, before)
     step = StepGraph(function, settings, scratch=False)

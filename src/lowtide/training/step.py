@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lowtide.backends.tensorflow.measure import measure_function
 from lowtide.backends.tensorflow.reemit import reemit
 from lowtide.errors import BudgetNotMetError
+from lowtide.frontends.tensorflow.fold import fold_sizes
 from lowtide.frontends.tensorflow.inline import inline, is_nested
 from lowtide.training.compiled import plan_compiled
 from lowtide.training.planned import PlannedFunction, Settings
@@ -37,6 +38,7 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
         return plan_compiled(function, settings)
     if is_nested(function):
         function = inline(function)
+    function = fold_sizes(function)
     step = StepGraph(function, settings)
     budget = budget_bytes(settings.budget, step.before_bytes)
     plan = step.plan(budget)
