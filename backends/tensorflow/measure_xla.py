@@ -27,9 +27,11 @@ from lowtide.errors import InputError
 from lowtide.tensorflow_types import load_tensorflow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lowtide.tensorflow_types import TfFunction
 
-__all__ = ["XlaMemory", "measure_xla"]
+__all__ = ["XlaMemory", "assigned", "compiled_program", "measure_xla"]
 
 _DEVICE = "/job:localhost/replica:0/task:0/device:CPU:0"
 _STAGE = "optimized_hlo_proto_serialized"
@@ -74,22 +76,47 @@ def xla_child(request: dict[str, object]) -> dict[str, object]:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     tensorflow = load_tensorflow()
     call = import_call(request, b"")
-    context: Any = load_tensorflow("tensorflow.python.eager.context").context()
     given = len(call.inputs) - call.captured
     specs = [tensorflow.TensorSpec(t.shape, t.dtype) for t in call.inputs[:given]]
     captured = [getattr(i, "handle", i) for i in call.inputs[given:]]
+    found = assigned(compiled_program(call.name, specs, captured))
+    return {"temporary": found.temporary_bytes, "results": found.result_bytes}
+
+
+def compiled_program(name: str, specs: Sequence[object], captured: Sequence[object]) -> bytes:
+    """What XLA makes of a function of this process, for the CPU: a serialized `HloProto`.
+
+    Args:
+        name: of the function.
+        specs: a TensorSpec for each of its arguments.
+        captured: its other inputs: tensors, and handles of variables.
+
+    Raises:
+        InputError: XLA cannot compile it.
+    """
+    tensorflow = load_tensorflow()
+    context: Any = load_tensorflow("tensorflow.python.eager.context").context()
     try:
         compiled = context.get_compiler_ir(
             device_name=_DEVICE,
             platform_name=None,
-            function_name=call.name,
-            flat_args=specs,
-            captured_inputs=captured,
+            function_name=name,
+            flat_args=list(specs),
+            captured_inputs=list(captured),
             stage=_STAGE,
         )
     except (tensorflow.errors.OpError, ValueError, TypeError) as error:
         text = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
         raise InputError(f"XLA cannot compile the function: {text}") from None
+    return cast("bytes", compiled)
+
+
+def assigned(compiled: bytes) -> XlaMemory:
+    """The buffers of a compiled program.
+
+    Args:
+        compiled: a serialized `HloProto` with its buffer assignment.
+    """
     proto = load_tensorflow("tensorflow.compiler.xla.service.hlo_pb2").HloProto()
     proto.ParseFromString(compiled)
     temporary = results = 0
@@ -102,4 +129,4 @@ def xla_child(request: dict[str, object]) -> dict[str, object]:
             results += allocation.size
         else:
             temporary += allocation.size
-    return {"temporary": temporary, "results": results}
+    return XlaMemory(temporary, results)

@@ -130,7 +130,10 @@ class _XlaEmitter(Emitter):
         bits = _BITS[token.dtype.name]
         with self._beside("lowtide_late", token):
             rank = token.shape.rank
-            element = tensorflow.reshape(tensorflow.slice(token, [0] * rank, [1] * rank), [])
+            element = token
+            if rank > 0:
+                first = tensorflow.slice(token, [0] * rank, [1] * rank)
+                element = tensorflow.reshape(first, [])
             if token.dtype.name != bits:
                 element = tensorflow.bitcast(element, bits)
             one, zero = tensorflow.constant(1, bits), tensorflow.constant(0, bits)
