@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lowtide.errors import ModelError
 from lowtide.frontends.tensorflow.rebuild import rebuilt, tensor_name
+from lowtide.frontends.tensorflow.tables import describe_tables
 from lowtide.tensorflow_types import TfFunction, load_tensorflow
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def inline(
     inliner.expand(definition.node, "", 0)
     placeholders = {tensor.op.name for tensor in function.graph.inputs}
     nodes = inliner.finished(placeholders)
-    return rebuilt(function, nodes, resolve=inliner.resolved, shapes=shapes)
+    return describe_tables(rebuilt(function, nodes, resolve=inliner.resolved, shapes=shapes))
 
 
 class _Inliner:
