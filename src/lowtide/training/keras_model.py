@@ -3,7 +3,8 @@
     fit ─▶ train_function(iterator) ─▶ one batch ─▶ step of that signature: plan once, then run
 
 `model.train_step` is traced as it is, so custom steps, metrics, losses, class and sample weights
-and mixed precision are what they were; `evaluate` and `predict` are not touched.
+and mixed precision are what they were; `evaluate` and `predict` are not touched. A model that is
+compiled anew (`model.compile`) keeps the budget, and is planned anew.
 """
 
 from __future__ import annotations
@@ -27,8 +28,13 @@ class TrainingSteps:
 
     def __init__(self, model: Any, settings: Settings) -> None:
         self._model = model
-        self._settings = settings
+        self._asked = self._settings = settings
         self._steps: dict[tuple[object, ...], PlannedFunction] = {}
+
+    def forget(self) -> None:
+        """Plan anew: the model was compiled anew, with another optimizer or other losses."""
+        self._settings = self._asked
+        self._steps.clear()
 
     @property
     def functions(self) -> tuple[PlannedFunction, ...]:
@@ -46,7 +52,14 @@ class TrainingSteps:
         tensorflow = load_tensorflow()
 
         def tensor(value: object) -> object:
-            return None if value is None else tensorflow.convert_to_tensor(value)
+            if value is None or isinstance(value, tensorflow.experimental.Optional):
+                return None  # how Keras hands on what is left out, as its own steps take it
+            if isinstance(value, tensorflow.RaggedTensor | tensorflow.SparseTensor):
+                raise InputError(
+                    f"a batch has a {type(value).__name__}: its size depends on data, which no "
+                    f"plan can follow; make it dense (to_tensor, tf.sparse.to_dense)"
+                )
+            return tensorflow.convert_to_tensor(value)
 
         data = tensorflow.nest.map_structure(tensor, data)
         flat = tensorflow.nest.flatten(data)
@@ -105,6 +118,7 @@ def install(model: Any, settings: Settings) -> TrainingSteps:
         if model.run_eagerly or model.steps_per_execution != 1:
             original(force=force)  # compiled anew in a way that no plan follows
         elif model.train_function is None or force:
+            steps.forget()
             model.train_function = train_function
         made: Callable[[Iterator[object]], object] = model.train_function
         return made
