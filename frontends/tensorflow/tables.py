@@ -53,7 +53,8 @@ def _describe(op: TfOperation, table: Any, handle: Any) -> bool:
     tensorflow = load_tensorflow()
     if not hasattr(table, "numpy"):  # symbolic: of a function that is traced around this one
         return False
-    keys, values = op.inputs[1].dtype, op.outputs[0].dtype
+    keys: Any = op.inputs[1].dtype
+    values: Any = op.outputs[0].dtype
     try:
         with tensorflow.init_scope():
             found = tensorflow.raw_ops.LookupTableFindV2(
@@ -66,7 +67,8 @@ def _describe(op: TfOperation, table: Any, handle: Any) -> bool:
     shapes = load_tensorflow("tensorflow.core.framework.full_type_pb2")
     data = load_tensorflow("tensorflow.python.framework.cpp_shape_inference_pb2")
     known = data.CppShapeInferenceResult.HandleData(is_set=True)
-    for shape, dtype in (([], keys), (found.shape.as_list(), values)):
+    described: list[tuple[list[int], Any]] = [([], keys), (found.shape.as_list(), values)]
+    for shape, dtype in described:
         known.shape_and_type.append(
             data.CppShapeInferenceResult.HandleShapeAndType(
                 shape=tensorflow.TensorShape(shape).as_proto(),

@@ -132,7 +132,7 @@ def look_up(one: Path, other: Path) -> dict[str, object]:
         answers.append(loaded.signatures["serving_default"](words=words))
     scores = [answer["scores"].numpy() for answer in answers]
     return {
-        "close": bool(np.allclose(*scores, rtol=1e-5, atol=1e-5)),
+        "close": bool(np.allclose(scores[0], scores[1], rtol=1e-5, atol=1e-5)),
         "apart": len({row.tobytes() for row in scores[1]}),
         "names": all(answers[0]["names"].numpy() == answers[1]["names"].numpy()),
     }

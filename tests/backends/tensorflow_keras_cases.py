@@ -214,7 +214,8 @@ def refusals() -> dict[str, Any]:
 def random_program(seed: int, weights: list[Any]) -> Callable[[Any], Any]:
     def program(x: Any) -> Any:
         choices = random.Random(seed)
-        kept, results = [x], []
+        kept: list[Any] = [x]
+        results: list[Any] = []
         with tf.GradientTape() as tape:
             tape.watch(x)
             for _ in range(16):
