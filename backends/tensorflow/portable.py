@@ -65,7 +65,7 @@ def export_function(
         shape = symbol.shape.as_list() if value is None else list(cast("Any", value).shape)
         inputs.append({"kind": "tensor", "dtype": symbol.dtype.name, "shape": shape})
     np.savez(folder / "values.npz", **saved)
-    return {"folder": str(folder), "inputs": inputs}
+    return {"folder": str(folder), "inputs": inputs, "captured": len(captured)}
 
 
 def _variable(handle: Any) -> dict[str, object]:
@@ -85,11 +85,20 @@ def _variable(handle: Any) -> dict[str, object]:
 
 
 class Call:
-    """An imported function with its inputs; every call runs it once, with Grappler off."""
+    """An imported function with its inputs; every call runs it once, with Grappler off.
 
-    def __init__(self, name: str, inputs: list[Any], outputs: int, config: bytes) -> None:
-        self._name = name
-        self._inputs = inputs
+    Attributes:
+        name: the function's, in this process.
+        inputs: tensors and variables, those that the function captured last.
+        captured: how many those are.
+    """
+
+    def __init__(
+        self, name: str, inputs: list[Any], captured: int, outputs: int, config: bytes
+    ) -> None:
+        self.name = name
+        self.inputs = inputs
+        self.captured = captured
         self._outputs = outputs
         self._config = config
         self._context = load_tensorflow("tensorflow.python.eager.context").context()
@@ -100,9 +109,9 @@ class Call:
         return cast(
             "list[object]",
             self._execute(
-                self._name,
+                self.name,
                 num_outputs=self._outputs,
-                inputs=[getattr(i, "handle", i) for i in self._inputs],
+                inputs=[getattr(i, "handle", i) for i in self.inputs],
                 attrs=("executor_type", "", "config_proto", self._config),
                 ctx=self._context,
             ),
@@ -142,4 +151,5 @@ def import_call(description: dict[str, object], config: bytes) -> Call:
         value = tensorflow.cast(value, dtype)
         inputs.append(tensorflow.Variable(value) if spec["kind"] == "variable" else value)
     signature = library.function[0].signature
-    return Call(signature.name, inputs, len(signature.output_arg), config)
+    captured = int(str(description["captured"]))
+    return Call(signature.name, inputs, captured, len(signature.output_arg), config)

@@ -25,7 +25,7 @@ from lowtide.tensorflow_types import TfFunction, TfOperation, TfTensor, load_ten
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["reemit"]
+__all__ = ["Emitter", "reemit"]
 
 _SOURCES = frozenset({"Const", "Placeholder"})
 _OFF_CHAIN = frozenset({"ReadVariableOp"})
@@ -56,10 +56,12 @@ def reemit(function: TfFunction, sequence: Sequence[str]) -> TfFunction:
         PlanError: an op is unknown or missing, runs before what it needs, or is repeated although
             it is stateful; or the function captures values at call time.
     """
-    return _Emitter(function).run(sequence)
+    return Emitter(function).run(sequence)
 
 
-class _Emitter:
+class Emitter:
+    """What emits; `reemit_xla` puts its own barriers in the place of this one's."""
+
     def __init__(self, function: TfFunction) -> None:
         framework = load_tensorflow("tensorflow.python.framework.func_graph")
         self._internal = load_tensorflow("tensorflow.python.ops.handle_data_util")
@@ -92,11 +94,15 @@ class _Emitter:
             self._finish()
         concrete = load_tensorflow("tensorflow.python.eager.polymorphic_function.concrete_function")
         emitted = concrete.ConcreteFunction.from_func_graph(
-            self._graph, self._function.function_type, {"_noinline": True}
+            self._graph, self._function.function_type, self._attributes()
         )
         emitted._arg_keywords = self._function._arg_keywords
         emitted._num_positional_args = self._function._num_positional_args
         return cast("TfFunction", emitted)
+
+    def _attributes(self) -> dict[str, object]:
+        """Of the emitted function."""
+        return {"_noinline": True}
 
     def _placeholders(self) -> None:
         captured = {inner.name: outer for outer, inner in self._old.captures}
@@ -114,10 +120,7 @@ class _Emitter:
         run = self._runs[op.name] = self._runs.get(op.name, 0) + 1
         if run > 1 and op.op_def.is_stateful:
             raise PlanError(f"the plan runs the stateful op `{op.name}` ({op.type}) twice")
-        inputs = [self._value(op, tensor) for tensor in op.inputs]
-        position = _BARRIERS.get(op.type)
-        if position is not None:
-            inputs[position] = self._identity(inputs[position], op, last)
+        inputs = self._apart(op, [self._value(op, tensor) for tensor in op.inputs], last)
         waits = [self._ran[c.name] for c in op.control_inputs if self._must_wait(op, c)]
         if last is not None and op.type not in _OFF_CHAIN:
             waits.append(last)
@@ -130,6 +133,13 @@ class _Emitter:
             self._internal.copy_handle_data(old, new)
             self._newest[old.name] = new
         return made
+
+    def _apart(self, op: TfOperation, inputs: list[Any], last: Any) -> list[Any]:
+        """What an op reads, kept apart from what would be merged with it."""
+        position = _BARRIERS.get(op.type)
+        if position is not None:
+            inputs[position] = self._identity(inputs[position], op, last)
+        return inputs
 
     def _create(self, op: TfOperation, inputs: list[Any], waits: list[Any], name: str) -> Any:
         node: Any = op.node_def

@@ -10,7 +10,7 @@ the other's body behind one op: a planner would see nothing of it. What runs is 
 ops of a body ran after what its call waited for, and whoever waited for the call waits for them.
 IdentityN is dissolved: Keras's optimizers pass all gradients through one, which would let no update
 run before the last gradient is there. Bodies of branches and loops stay where they are, and so do
-functions that XLA compiles.
+functions that XLA compiles, unless it compiles the whole.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from lowtide.errors import ModelError
+from lowtide.frontends.tensorflow.rebuild import rebuilt, tensor_name
+from lowtide.frontends.tensorflow.tables import describe_tables
 from lowtide.tensorflow_types import TfFunction, load_tensorflow
 
 if TYPE_CHECKING:
@@ -38,7 +40,10 @@ def is_nested(function: TfFunction) -> bool:
 
 
 def inline(
-    function: TfFunction, shapes: Mapping[str, Sequence[int | None]] | None = None
+    function: TfFunction,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+    *,
+    compiled: bool = False,
 ) -> TfFunction:
     """A function of the same signature and captures without calls.
 
@@ -46,88 +51,26 @@ def inline(
         function: a `ConcreteFunction`; it is not changed.
         shapes: for inputs by the name of their placeholder, where they are to be more special; what
             follows from them is inferred anew.
+        compiled: take functions that XLA compiles in, too: for one that it compiles as a whole.
 
     Raises:
         ModelError: functions call each other in a circle, or the result is too large.
     """
-    old: Any = function.graph
-    definition = old.as_graph_def()
-    inliner = _Inliner({f.signature.name: f for f in definition.library.function})
+    definition = cast("Any", function.graph).as_graph_def()
+    library = {f.signature.name: f for f in definition.library.function}
+    inliner = _Inliner(library, compiled=compiled)
     inliner.expand(definition.node, "", 0)
-    framework = load_tensorflow("tensorflow.python.framework.func_graph")
-    graph: Any = framework.FuncGraph(f"{old.name}_inlined")
-    for called in old._functions.values():
-        graph._add_function_recursive(called)
-    with graph.as_default():
-        values = _placeholders(function, graph, shapes or {})
-        nodes = inliner.finished({name.partition(":")[0] for name in values})
-        used = {name for node in nodes for name in map(_tensor, node.input)}
-        imported = type(definition)()
-        imported.versions.CopyFrom(definition.versions)
-        imported.node.extend(nodes)
-        importer = load_tensorflow("tensorflow.python.framework.importer")
-        importer.import_graph_def(
-            imported, {name: values[name] for name in values if name in used}, name=""
-        )
-    return _concrete(function, graph, values, inliner)
-
-
-def _placeholders(
-    function: TfFunction, graph: Any, shapes: Mapping[str, Sequence[int | None]]
-) -> dict[str, Any]:
-    tensorflow = load_tensorflow()
-    util = load_tensorflow("tensorflow.python.ops.handle_data_util")
-    old: Any = function.graph
-    captured = {inner.name: outer for outer, inner in old.captures}
-    values: dict[str, Any] = {}
-    for tensor in old.inputs:
-        shape = shapes.get(tensor.op.name, tensor.shape)
-        # Ops whose names are a part of a placeholder's would be renamed when they are imported.
-        name = tensor.op.name.replace("/", ".")
-        new = tensorflow.compat.v1.placeholder(tensor.dtype, shape, name=name)
-        util.copy_handle_data(tensor, new)
-        values[tensor.name] = new
-        if tensor.name in captured:
-            graph.add_capture(captured[tensor.name], new)
-        else:
-            graph.inputs.append(new)
-    return values
-
-
-def _concrete(
-    function: TfFunction, graph: Any, values: Mapping[str, Any], inliner: _Inliner
-) -> TfFunction:
-    tensorflow = load_tensorflow()
-    source: Any = function
-    old: Any = function.graph
-    found: dict[str, Any] = {}
-    for tensor in old.outputs:
-        name = inliner.resolved(tensor.name)
-        found[tensor.name] = values[name] if name in values else graph.get_tensor_by_name(name)
-        graph.outputs.append(found[tensor.name])
-    graph.control_outputs.extend(graph.get_operation_by_name(c.name) for c in old.control_outputs)
-    graph.variables = old.variables
-    graph.structured_input_signature = old.structured_input_signature
-
-    def mapped(value: object) -> object:
-        name = getattr(value, "name", None)
-        return found.get(name, value) if isinstance(name, str) else value
-
-    graph.structured_outputs = tensorflow.nest.map_structure(
-        mapped, old.structured_outputs, expand_composites=True
-    )
-    module = load_tensorflow("tensorflow.python.eager.polymorphic_function.concrete_function")
-    made = module.ConcreteFunction.from_func_graph(graph, source.function_type, {})
-    made._arg_keywords = source._arg_keywords
-    made._num_positional_args = source._num_positional_args
-    return cast("TfFunction", made)
+    placeholders = {tensor.op.name for tensor in function.graph.inputs}
+    nodes = inliner.finished(placeholders)
+    return describe_tables(rebuilt(function, nodes, resolve=inliner.resolved, shapes=shapes))
 
 
 class _Inliner:
     """Nodes of a graph definition with bodies in the place of calls."""
 
-    def __init__(self, library: Mapping[str, Any]) -> None:
+    def __init__(self, library: Mapping[str, Any], *, compiled: bool) -> None:
         self._library = library
+        self._compiled = compiled
         self._nodes: dict[str, Any] = {}
         self._shown: dict[str, str] = {}  # a call's result, a body's argument -> what it is
         self._registry = load_tensorflow("tensorflow.python.framework.op_def_registry")
@@ -148,7 +91,7 @@ class _Inliner:
                 del taken.attr[name]  # hints of the old graph's placement, shapes and gradients
             self._nodes[node.name] = taken
             called = self._library.get(node.attr["f"].func.name) if node.op in _CALLS else None
-            if called is not None and not _compiled(called):
+            if called is not None and (self._compiled or not _compiled(called)):
                 self._call(taken, called, depth)
             elif node.op == "IdentityN":
                 self._dissolve(taken)
@@ -169,7 +112,7 @@ class _Inliner:
             )
         begin, inside = f"{call.name}/begin", f"{call.name}/body/"
         for argument, operand in zip(arguments, operands, strict=True):
-            self._shown[f"{inside}{argument}:0"] = _tensor(operand)
+            self._shown[f"{inside}{argument}:0"] = tensor_name(operand)
         nodes: list[Any] = []
         stateful: list[str] = []
         for node in body.node[len(arguments) :]:
@@ -186,7 +129,7 @@ class _Inliner:
             nodes.append(node)
         results = [flat[function.ret[r.name]] for r in function.signature.output_arg]
         for index, result in enumerate(results):
-            self._shown[f"{call.name}:{index}"] = f"{inside}{_tensor(result)}"
+            self._shown[f"{call.name}:{index}"] = f"{inside}{tensor_name(result)}"
         if waits:
             self._nodes[begin] = self._new(name=begin, op="NoOp", input=waits)
         ended = [f"^{inside}{name}" for name in function.control_ret.values()]
@@ -202,7 +145,7 @@ class _Inliner:
         operands = [name for name in node.input if not name.startswith("^")]
         waits = [name for name in node.input if name.startswith("^")]
         for index, operand in enumerate(operands):
-            self._shown[f"{node.name}:{index}"] = _tensor(operand)
+            self._shown[f"{node.name}:{index}"] = tensor_name(operand)
         waits += [f"^{self.resolved(name).partition(':')[0]}" for name in operands]
         done = self._new(name=node.name, op="NoOp", input=dict.fromkeys(waits), device=node.device)
         self._nodes[node.name] = done
@@ -213,7 +156,7 @@ class _Inliner:
 
     def resolved(self, name: str) -> str:
         """What a tensor is, through calls and arguments."""
-        name = _tensor(name)
+        name = tensor_name(name)
         for _ in range(len(self._shown) + 1):
             if name not in self._shown:
                 return name
@@ -233,8 +176,3 @@ class _Inliner:
 def _compiled(function: Any) -> bool:
     """Whether XLA compiles a function: it stays one op."""
     return bool(function.attr["_XlaMustCompile"].b) if "_XlaMustCompile" in function.attr else False
-
-
-def _tensor(name: str) -> str:
-    """A tensor's name with its number."""
-    return name if ":" in name or name.startswith("^") else f"{name}:0"

@@ -5,16 +5,24 @@ and a child is the one place where an allocation meter can be preloaded.
 
     parent: run("package.module:function", request)  ->  JSON request in a file
     child:  function(request) -> JSON-able result    ->  JSON reply in a file
+
+No child outlives its parent: it asks the system for a signal when the parent ends, however that
+happens (elsewhere than on Linux a thread of it looks). What a child started without this module is
+in its process group, which is killed with it where the parent gives it up.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -25,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["ChildError", "run", "serve"]
+
+_PR_SET_PDEATHSIG = 1
+_WATCH_S = 0.5
 
 
 class ChildError(LowtideError):
@@ -61,6 +72,7 @@ def run(
             environment["LD_PRELOAD"] = str(preload)
         command = [sys.executable, "-c", "from lowtide.child import serve; serve()"]
         command += [target, str(request_path), str(reply_path), str(memory_limit_bytes or 0)]
+        command += [str(os.getpid())]
         with subprocess.Popen(
             command,
             env=environment,
@@ -68,14 +80,15 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            process_group=0,
         ) as process:
             try:
                 _, noise = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
-                process.kill()
+                _kill(process)
                 raise ChildError(f"no answer within {timeout_s:g} s from {target}") from None
             except BaseException:
-                process.kill()
+                _kill(process)
                 process.wait()  # after Ctrl-C, Popen itself does not
                 raise
         if not reply_path.exists():
@@ -91,7 +104,8 @@ def run(
 
 def serve() -> None:
     """The child's side."""
-    target, request_path, reply_path, limit = sys.argv[1:5]
+    target, request_path, reply_path, limit, parent = sys.argv[1:6]
+    _die_with(int(parent))
     module, _, name = target.partition(":")
     reply: dict[str, object]
     try:
@@ -110,6 +124,35 @@ def serve() -> None:
     partial.replace(reply_path)
     sys.stdout.flush()
     os._exit(0)  # a runtime's atexit handlers have no say in whether the reply counts
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a child that was not waited for, and its process group."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (AttributeError, OSError):  # Windows; a group that is gone, or has others' processes
+        process.kill()
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its parent, of that id, ends."""
+    asked = False
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            asked = libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) == 0
+        except (OSError, AttributeError):  # a C library without it
+            asked = False
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+    if not asked:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    os._exit(1)
 
 
 def _limit_memory(extra: int) -> None:

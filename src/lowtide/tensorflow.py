@@ -31,7 +31,9 @@ from typing import TYPE_CHECKING, Any
 from lowtide.tensorflow_types import load_tensorflow
 from lowtide.training.keras_model import TrainingSteps, install
 from lowtide.training.plan import TrainingPlan
-from lowtide.training.step import PlannedFunction, Settings, plan_function, trace
+from lowtide.training.planned import PlannedFunction, Settings
+from lowtide.training.step import plan_function
+from lowtide.training.traced import is_compiled, trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +65,7 @@ def rematerialize(
     seed: int = 0,
     cache: bool = True,
     measure: bool = False,
+    jit_compile: bool | None = None,
 ) -> PlannedFunction:
     """A function that computes what `fn` does, within a budget of bytes.
 
@@ -80,13 +83,15 @@ def rematerialize(
         cache: keep measured costs and plans under `XDG_CACHE_HOME`.
         measure: run the result in another process, too, and plan again where it allocates more than
             the budget: for functions with loops, whose inside is not modelled.
+        jit_compile: whether XLA compiles the result; None: as `fn` says. The budget is then for the
+            buffers that XLA assigns, which are measured in another process, always.
 
     Returns:
         A callable of that one signature; `plan` and `report()` say what it needs.
 
     Raises:
-        InputError: the function cannot be planned (unknown shapes, XLA, distribution), or the
-            budget is none.
+        InputError: the function cannot be planned (unknown shapes, distribution), XLA cannot
+            compile it, or the budget is none.
         BudgetInfeasibleError, BudgetNotMetError: the message names the smallest budget that was
             met.
         MissingExtraError: TensorFlow is not installed.
@@ -100,8 +105,9 @@ def rematerialize(
         seed=seed,
         cache=cache,
         measure=measure,
+        jit_compile=jit_compile,
     )
-    return plan_function(trace(fn, example_inputs), settings)
+    return plan_function(trace(fn, example_inputs, jit_compile=jit_compile), settings)
 
 
 def compile(
@@ -135,13 +141,14 @@ def compile(
         seed: as in `rematerialize`.
         cache: as in `rematerialize`.
         measure: as in `rematerialize`.
-        compile_options: further arguments of `model.compile`, such as `metrics`.
+        compile_options: further arguments of `model.compile`, such as `metrics`, or
+            `jit_compile=True`: see `rematerialize`.
 
     Returns:
         The model's planned steps, which are `model.lowtide` too; `report()` says what they need.
 
     Raises:
-        InputError: `jit_compile`, `run_eagerly`, `steps_per_execution` or a distribution strategy
+        InputError: `run_eagerly`, `steps_per_execution` or a distribution strategy
             asks for what no plan can follow.
         MissingExtraError: TensorFlow is not installed.
     """
@@ -164,6 +171,8 @@ def compile(
 def measure_peak(fn: object, *args: object, **kwargs: object) -> int:
     """The bytes that one call of a function allocates at most, as TensorFlow's allocator logs it.
 
+    Where XLA compiles the function, they are the buffers that XLA assigns.
+
     The function runs in another process, with variables of the same shapes. Arguments and variables
     are not counted; results are.
 
@@ -178,13 +187,18 @@ def measure_peak(fn: object, *args: object, **kwargs: object) -> int:
         ChildError: it failed there.
     """
     from lowtide.backends.tensorflow.measure import measure_function
+    from lowtide.backends.tensorflow.measure_xla import measure_xla
 
     load_tensorflow()
     if isinstance(fn, PlannedFunction):
-        return measure_function(fn.concrete_function).peak_bytes
-    if hasattr(fn, "captured_inputs"):
-        return measure_function(trace(fn, None), as_is=False).peak_bytes
-    return measure_function(trace(fn, kwargs or args), as_is=False).peak_bytes
+        function, as_is = fn.concrete_function, True
+    elif hasattr(fn, "captured_inputs"):
+        function, as_is = trace(fn, None), False
+    else:
+        function, as_is = trace(fn, kwargs or args), False
+    if is_compiled(function):
+        return measure_xla(function).peak_bytes
+    return measure_function(function, as_is=as_is).peak_bytes
 
 
 def convert(

@@ -50,6 +50,32 @@ class Branches(tf.Module):  # type: ignore[misc]
         return {"found": self.table.lookup(key) + tf.cast(self.calls, tf.float32)}
 
 
+class Words(tf.Module):  # type: ignore[misc]
+    """Tables at both ends: words to rows of a matrix, and the best column to a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        numbers = tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([1, 2], tf.int64))
+        self.numbers = tf.lookup.StaticHashTable(numbers, 0)
+        columns = tf.range(3, dtype=tf.int64)
+        names = tf.lookup.KeyValueTensorInitializer(columns, tf.constant(["x", "y", "z"]))
+        self.names = tf.lookup.StaticHashTable(names, "?")
+        values = tf.random.stateless_normal
+        self.rows = tf.Variable(values((3, WIDTH), (1, 1)))
+        self.grow = [tf.Variable(values((WIDTH, 8 * WIDTH), (i, 2)) * 0.1) for i in range(3)]
+        self.shrink = [tf.Variable(values((8 * WIDTH, 4), (i, 3)) * 0.1) for i in range(3)]
+        texts = [tf.TensorSpec((None, 2), tf.string)]
+        self.serve = tf.function(self._serve, input_signature=texts)
+
+    def _serve(self, words: Any) -> dict[str, Any]:
+        """All branches grow first."""
+        rows = tf.reduce_mean(tf.gather(self.rows, self.numbers.lookup(words)), 1)
+        grown = [tf.nn.relu(tf.matmul(rows, weights)) for weights in self.grow]
+        shrunk = [tf.matmul(h, w) for h, w in zip(grown, self.shrink, strict=True)]
+        scores = tf.concat(shrunk, 1)
+        return {"scores": scores, "names": self.names.lookup(tf.argmax(scores[:, :4], 1))}
+
+
 class Outside(tf.Module):  # type: ignore[misc]
     """A model that would write a file."""
 
@@ -69,6 +95,8 @@ def make(folder: Path) -> None:
     model = Branches()
     signatures = {"serving_default": model.serve, "look_up": model.look_up}
     tf.saved_model.save(model, str(folder / "branches"), signatures=signatures)
+    words = Words()
+    tf.saved_model.save(words, str(folder / "words"), signatures=words.serve)
     outside = Outside(str(folder / "victim"))
     tf.saved_model.save(outside, str(folder / "outside"), signatures=outside.serve)
 
@@ -93,6 +121,21 @@ def compare(one: Path, other: Path) -> dict[str, object]:
         function = tf.saved_model.load(str(folder)).signatures["serving_default"]
         forms.append(f"{function.structured_input_signature} {function.structured_outputs}")
     return {"close": all(close), "calls": int(answers[1][3]), "signature": forms[0] == forms[1]}
+
+
+def look_up(one: Path, other: Path) -> dict[str, object]:
+    """Both models on words that are in the table, and on others."""
+    words = tf.constant([["a", "b"], ["b", "b"], ["a", "c"], ["c", "d"], ["a", "a"]])
+    answers: list[Any] = []
+    for folder in (one, other):
+        loaded = tf.saved_model.load(str(folder))
+        answers.append(loaded.signatures["serving_default"](words=words))
+    scores = [answer["scores"].numpy() for answer in answers]
+    return {
+        "close": bool(np.allclose(scores[0], scores[1], rtol=1e-5, atol=1e-5)),
+        "apart": len({row.tobytes() for row in scores[1]}),
+        "names": all(answers[0]["names"].numpy() == answers[1]["names"].numpy()),
+    }
 
 
 def rematerialized(folder: Path) -> dict[str, object]:

@@ -281,10 +281,6 @@ def refusals() -> dict[str, Any]:
     return {
         "distributed": distributed,
         "mirrored": refused(lt.rematerialize, traced_apart, budget=0.5, profile=False),
-        "jit": refused(
-            lt.rematerialize, tf.function(chain, jit_compile=True), budget=0.5, **options
-        ),
-        "keras_jit": refused(lt.compile, model, "sgd", "mse", budget=0.5, jit_compile=True),
         "keras_eager": refused(lt.compile, model, "sgd", "mse", budget=0.5, run_eagerly=True),
         "keras_steps": refused(lt.compile, model, "sgd", "mse", budget=0.5, steps_per_execution=4),
         "unknown": refused(lt.rematerialize, step, budget=0.5, example_inputs=unknown),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,18 @@ def test_a_signature_is_reordered_and_the_rest_is_kept(models: Path) -> None:
     assert (models / "again" / "saved_model.pb").is_file()
 
 
+def test_tables_are_planned_around_and_kept(models: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "words"
+    shutil.copytree(models / "words", copy)
+    result = lowtide.optimize(copy, output=tmp_path / "planned", dims={"*": 16})
+    assert result.report.peak_bytes.after < 0.6 * result.report.peak_bytes.before
+    shutil.rmtree(copy)  # the tables are the result's own
+    found = run("look_up", models / "words", tmp_path / "planned")
+    assert found["close"]
+    assert found["names"]
+    assert found["apart"] == 5
+
+
 def test_open_dimensions_are_named(models: Path) -> None:
     with pytest.raises(InputError, match=r"`x` \[\?, 64\].*--dim"):
         lowtide.analyze(models / "branches")
@@ -92,8 +105,6 @@ def test_a_model_that_reaches_outside_is_refused(models: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "no_variables"])
 def test_damaged_models_are_refused(models: Path, tmp_path: Path, damage: str) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(models / "branches", copy)
     graph = copy / "saved_model.pb"

@@ -116,8 +116,6 @@ def test_keras_fit_is_what_it_was(large: dict[str, Any]) -> None:
     [
         ("distributed", ["InputError", "distribution"]),
         ("mirrored", ["InputError", "distribution"]),
-        ("jit", ["InputError", "jit_compile"]),
-        ("keras_jit", ["InputError", "jit_compile"]),
         ("keras_eager", ["InputError", "run_eagerly"]),
         ("keras_steps", ["InputError", "steps_per_execution=4"]),
         ("unknown", ["ModelError", "shape of input", "batch size"]),

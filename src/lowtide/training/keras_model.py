@@ -3,7 +3,8 @@
     fit ─▶ train_function(iterator) ─▶ one batch ─▶ step of that signature: plan once, then run
 
 `model.train_step` is traced as it is, so custom steps, metrics, losses, class and sample weights
-and mixed precision are what they were; `evaluate` and `predict` are not touched.
+and mixed precision are what they were; `evaluate` and `predict` are not touched. A model that is
+compiled anew (`model.compile`) keeps the budget, and is planned anew.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lowtide.errors import InputError
 from lowtide.tensorflow_types import load_tensorflow
-from lowtide.training.step import PlannedFunction, Settings, plan_function
+from lowtide.training.planned import PlannedFunction, Settings
+from lowtide.training.step import plan_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +28,13 @@ class TrainingSteps:
 
     def __init__(self, model: Any, settings: Settings) -> None:
         self._model = model
-        self._settings = settings
+        self._asked = self._settings = settings
         self._steps: dict[tuple[object, ...], PlannedFunction] = {}
+
+    def forget(self) -> None:
+        """Plan anew: the model was compiled anew, with another optimizer or other losses."""
+        self._settings = self._asked
+        self._steps.clear()
 
     @property
     def functions(self) -> tuple[PlannedFunction, ...]:
@@ -45,7 +52,14 @@ class TrainingSteps:
         tensorflow = load_tensorflow()
 
         def tensor(value: object) -> object:
-            return None if value is None else tensorflow.convert_to_tensor(value)
+            if value is None or isinstance(value, tensorflow.experimental.Optional):
+                return None  # how Keras hands on what is left out, as its own steps take it
+            if isinstance(value, tensorflow.RaggedTensor | tensorflow.SparseTensor):
+                raise InputError(
+                    f"a batch has a {type(value).__name__}: its size depends on data, which no "
+                    f"plan can follow; make it dense (to_tensor, tf.sparse.to_dense)"
+                )
+            return tensorflow.convert_to_tensor(value)
 
         data = tensorflow.nest.map_structure(tensor, data)
         flat = tensorflow.nest.flatten(data)
@@ -66,7 +80,9 @@ class TrainingSteps:
         def spec(value: object) -> object:
             return None if value is None else tensorflow.TensorSpec.from_tensor(value)
 
-        step = tensorflow.function(model.train_step, autograph=False, jit_compile=False)
+        step = tensorflow.function(
+            model.train_step, autograph=False, jit_compile=bool(model.jit_compile)
+        )
         traced = step.get_concrete_function(tensorflow.nest.map_structure(spec, data))
         planned = plan_function(traced, self._settings)
         first = next(iter(self._steps.values()), None)
@@ -88,8 +104,6 @@ def install(model: Any, settings: Settings) -> TrainingSteps:
         raise InputError("distribution strategies are not supported: a plan is for one device")
     if model.run_eagerly:
         raise InputError("run_eagerly=True runs op by op: leave it out, a plan needs the graph")
-    if model.jit_compile:
-        raise InputError("jit_compile=True lets XLA plan memory: leave it out")
     if model.steps_per_execution != 1:
         raise InputError(
             f"steps_per_execution={model.steps_per_execution}: a plan is for one step, leave it out"
@@ -104,6 +118,7 @@ def install(model: Any, settings: Settings) -> TrainingSteps:
         if model.run_eagerly or model.steps_per_execution != 1:
             original(force=force)  # compiled anew in a way that no plan follows
         elif model.train_function is None or force:
+            steps.forget()
             model.train_function = train_function
         made: Callable[[Iterator[object]], object] = model.train_function
         return made

@@ -35,7 +35,11 @@ class TrainingPlan:
         inputs_bytes: the arguments of a call.
         scratch_unknown: how many ops' scratch memory is not modelled.
         measured_costs: whether costs come from this machine, or from a model.
-        measured_peak_bytes: what a call of the emitted function allocated, where it was measured.
+        measured_peak_bytes: what a call of the emitted function allocated, where it was measured;
+            where XLA compiles it, what XLA assigns.
+        measured_before_bytes: what XLA assigns to the function as it was.
+        jit_compile: whether XLA compiles the emitted function. It fuses ops: the budget is for the
+            measured peak, and the others are of the ops one by one.
     """
 
     sequence: tuple[str, ...]
@@ -52,6 +56,8 @@ class TrainingPlan:
     scratch_unknown: int
     measured_costs: bool
     measured_peak_bytes: int | None = None
+    measured_before_bytes: int | None = None
+    jit_compile: bool = False
 
     @property
     def overhead_percent(self) -> float:
@@ -62,20 +68,18 @@ class TrainingPlan:
 
     def report(self) -> str:
         """What the plan needs and saves, for people."""
-        saved = 1.0 - self.peak_after_bytes / max(self.peak_before_bytes, 1)
         budget = "none" if self.budget_bytes is None else format_bytes(self.budget_bytes)
         how = "measured" if self.measured_costs else "modelled"
         lines = [
             f"budget of a step        {budget}",
-            f"peak of a step          {format_bytes(self.peak_after_bytes)} "
-            f"(was {format_bytes(self.peak_before_bytes)}, {100 * saved:.1f} % less)",
+            *self._peaks(),
             f"beside it: trainable    {format_bytes(self.variables_bytes)}",
             f"           other state  {format_bytes(self.state_bytes)}",
             f"           arguments    {format_bytes(self.inputs_bytes)}",
             f"recomputation           {self.recomputed} of {len(self.sequence)} ops, "
             f"{self.overhead_percent:.2f} % more time predicted ({how} costs)",
         ]
-        if self.measured_peak_bytes is not None:
+        if self.measured_peak_bytes is not None and not self.jit_compile:
             lines.append(f"measured                {format_bytes(self.measured_peak_bytes)}")
         if self.scratch_unknown:
             lines.append(
@@ -83,6 +87,16 @@ class TrainingPlan:
                 f"(loops, branches, ops that could not be run alone)"
             )
         return "\n".join(lines)
+
+    def _peaks(self) -> list[str]:
+        planned = _change(self.peak_after_bytes, self.peak_before_bytes)
+        if not self.jit_compile:
+            return [f"peak of a step          {planned}"]
+        measured = _change(self.measured_peak_bytes or 0, self.measured_before_bytes or 0)
+        return [
+            f"XLA's buffers           {measured}",
+            f"planned for             {planned}, op by op: XLA fuses and orders by itself",
+        ]
 
     def to_dict(self) -> dict[str, object]:
         """A JSON-able form."""
@@ -104,3 +118,8 @@ class TrainingPlan:
             return cls(**fields)  # type: ignore[arg-type]
         except TypeError as error:
             raise PlanError(f"not a plan of {_SCHEMA}: {error}") from error
+
+
+def _change(after: int, before: int) -> str:
+    saved = 1.0 - after / max(before, 1)
+    return f"{format_bytes(after)} (was {format_bytes(before)}, {100 * saved:.1f} % less)"

@@ -72,6 +72,7 @@ def find_sequence(
     solver: str = "search",
     time_limit_s: float = 30.0,
     seed: int = 0,
+    closest: bool = False,
 ) -> Found:
     """The cheapest sequence found whose simulated peak is within the budget.
 
@@ -81,6 +82,8 @@ def find_sequence(
         solver: a named solver of rematerialization.
         time_limit_s: for all searches together, about.
         seed: of the search.
+        closest: where no sequence within the budget was found, hand out the one of the smallest
+            budget that was met.
 
     Raises:
         BudgetInfeasibleError: no sequence can meet the budget; proven.
@@ -126,6 +129,7 @@ def find_sequence(
         return found
     # The smallest budget that can be met, by bisection.
     low, high = max(budget_bytes, bound), before
+    best = Found(graph.ops, before, before, bound, once, once)
     for _ in range(_PROBES):
         middle = (low + high) // 2
         left = end - time.monotonic()
@@ -135,7 +139,9 @@ def find_sequence(
         if probe is None:
             low = middle
         else:
-            high = probe.peak_after_bytes
+            best, high = probe, probe.peak_after_bytes
+    if closest:
+        return best
     text = (
         f"the step's budget is {format_bytes(budget_bytes)} ({budget_bytes} bytes), and no plan "
         f"within it {'exists' if proven else 'was found'}; the smallest budget that was met is "
