@@ -150,6 +150,7 @@ class _Search:
         """Rewrites until none applies any more, rule after rule; and what was refused."""
         graph = rewritten(self._source, self._dialect, ())
         applied: list[Rewrite] = []
+        failed: set[Rewrite] = set()
         refused: dict[Refusal, None] = {}
         progress = True
         while progress and len(applied) < _MAX_REWRITES:
@@ -159,10 +160,18 @@ class _Search:
                     if isinstance(site, Refusal):
                         refused[site] = None
                         continue
+                    if site in failed:
+                        continue
                     try:
                         rule.apply(graph, self._dialect, site)
                     except (PlanError, KeyError):
                         continue  # another site took the op
+                    except ModelError as error:  # half done: begin again without it
+                        failed.add(site)
+                        refused[Refusal(site.rule, site.op, str(error))] = None
+                        graph = rewritten(self._source, self._dialect, applied)
+                        progress = True
+                        break
                     applied.append(site)
                     progress = True
         return tuple(applied), tuple(refused)

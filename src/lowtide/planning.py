@@ -301,7 +301,8 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
     timeline = simulate(state.graph, state.accounting, state.order)
     notes = list(prepared.notes)
     certificate = state.plan.certificate
-    if certificate is None or certificate.method == "source":
+    kept = certificate is None or certificate.method == "source"
+    if kept and not prepared.rewrites:  # those leave the ops in an order that was searched for
         notes.append("no better order was found: the input's order is kept")
     if (
         settings.work_limit is not None
