@@ -339,7 +339,8 @@ class _Finder:
         self.ops = [local(op, dialect, axis) for op in graph.ops]
         self.outputs = set(graph.outputs)
         position = {op: number for number, op in enumerate(graph.ops)}
-        self.spans: list[tuple[Tensor, int, int]] = []
+        self.read: dict[Tensor, int] = {}
+        self.across: list[list[tuple[Tensor, int]]] = [[] for _ in self.ops]  # made before an op
         for tensor in graph.tensors:
             if tensor.storage is not tensor or not self._counts(tensor):
                 continue
@@ -347,8 +348,9 @@ class _Finder:
             read = max((position[op] for op in tensor.consumers), default=-1)
             if tensor in self.outputs and limits.accounting.outputs_live_to_end:
                 read = len(position)
-            self.spans.append((tensor, born, read))
-        self.read = {tensor: read for tensor, _, read in self.spans}
+            self.read[tensor] = read
+            for first in range(born + 1, min(read, len(self.ops))):
+                self.across[first].append((tensor, read))
 
     def _counts(self, tensor: Tensor) -> bool:
         if tensor.role in (Role.CONSTANT, Role.STATE):
@@ -383,8 +385,8 @@ class _Finder:
         size = self.limits.accounting.round_up
         beside = sum(
             size(tensor.nbytes)
-            for tensor, born, read in self.spans
-            if born < first and read > last and tensor is not entry
+            for tensor, read in self.across[first]
+            if read > last and tensor is not entry
         )
         stays = self.read.get(entry, -1) > last
         counts = self._counts(entry)
