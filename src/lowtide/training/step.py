@@ -215,12 +215,16 @@ def refuse_distribution(function: TfFunction) -> None:
 
 
 def _earlier(graph: Graph, before: int, function: TfFunction) -> Graph:
-    """The graph with updates as soon as their gradients are there, if its peak is lower."""
+    """The graph with updates as soon as their gradients are there, unless its peak is higher.
+
+    Also where the peak is the same: stateful ops keep their order in a plan, and updates in the
+    trace's order, first weights first, would keep the gradients of all others until the end.
+    """
     concrete: Any = function
     handles = {id(variable.handle) for variable in concrete.trainable_variables}
     trainable = {inner.name for outer, inner in concrete.graph.captures if id(outer) in handles}
     order = early_updates(graph, trainable)
-    if simulate(graph, ACCOUNTING, order).peak_bytes >= before:
+    if simulate(graph, ACCOUNTING, order).peak_bytes > before:
         return graph
     early = import_function(function, [cast("TfOperation", op.source) for op in order])
     for op in early.ops:
