@@ -96,8 +96,9 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
     if settings.profile:
         profile_ops(graph, cache=cache_folder() / "tensorflow-ops.json" if settings.cache else None)
     before = simulate(graph, ACCOUNTING).peak_bytes
-    if settings.budget is not None:
-        graph = _earlier(graph, before, function)
+    budget = _budget(settings.budget, before)
+    if budget is not None:
+        graph = _earlier(graph, budget, function)
     plan = _plan(graph, before, function, settings)
     emitted = reemit(function, plan.sequence)
     if not settings.measure:
@@ -214,17 +215,20 @@ def refuse_distribution(function: TfFunction) -> None:
         raise InputError(_DISTRIBUTED)
 
 
-def _earlier(graph: Graph, before: int, function: TfFunction) -> Graph:
-    """The graph with updates as soon as their gradients are there, unless its peak is higher.
+def _earlier(graph: Graph, budget: int, function: TfFunction) -> Graph:
+    """The graph with updates as soon as their gradients are there, if it is over the budget.
 
-    Also where the peak is the same: stateful ops keep their order in a plan, and updates in the
+    Also where that alone saves nothing, as an update's own scratch may come at the worst moment: a
+    plan may still wait with it, but stateful ops keep their order in a plan, and updates in the
     trace's order, first weights first, would keep the gradients of all others until the end.
     """
+    if simulate(graph, ACCOUNTING).peak_bytes <= budget:
+        return graph
     concrete: Any = function
     handles = {id(variable.handle) for variable in concrete.trainable_variables}
     trainable = {inner.name for outer, inner in concrete.graph.captures if id(outer) in handles}
     order = early_updates(graph, trainable)
-    if simulate(graph, ACCOUNTING, order).peak_bytes > before:
+    if order == graph.ops:
         return graph
     early = import_function(function, [cast("TfOperation", op.source) for op in order])
     for op in early.ops:
@@ -255,6 +259,7 @@ def _plan(graph: Graph, before: int, function: TfFunction, settings: Settings) -
     found = find_sequence(
         graph,
         budget,
+        peak_before_bytes=before,
         solver=settings.solver,
         time_limit_s=settings.time_limit_s,
         seed=settings.seed,
