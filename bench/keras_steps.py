@@ -21,7 +21,7 @@ from lowtide.bench.keras_networks import NETWORKS, fcn8, unet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CUTS", "STEPS", "Step", "blocks_of", "step_of"]
+__all__ = ["STEPS", "Step", "blocks_of", "cuts_of", "step_of"]
 
 _CLASSES = 10
 _DROPOUT = 0.5
@@ -46,12 +46,9 @@ STEPS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
     "FCN8": (partial(fcn8, dropout=_DROPOUT), 6, 128),
 }
 
-# Where a person would cut the network: the results of these layers are kept, and each block in
-# between is computed again when its gradient is due.
-CUTS = {
+# Where a person would cut a network by the names of its layers; else by the kinds of its layers.
+_CUTS = {
     "MobileNet": tuple(f"conv_pw_{i}_relu" for i in (2, 4, 6, 8, 10, 12)),
-    "VGG16": tuple(f"block{i}_pool" for i in (1, 2, 3, 4)),
-    "VGG19": tuple(f"block{i}_pool" for i in (1, 2, 3, 4)),
     "ResNet50": tuple(
         f"conv{stage}_block{block}_out"
         for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 2))
@@ -110,6 +107,7 @@ def step_of(
     tf: Any = importlib.import_module("tensorflow")
     keras: Any = importlib.import_module("keras")
     build, usual_batch, usual_size = STEPS[name]
+    keras.backend.clear_session()  # names count from the beginning
     keras.utils.set_random_seed(0)
     model = build(batch or usual_batch, size or usual_size)
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
@@ -132,26 +130,74 @@ def step_of(
     return Step(traced, variables, tuple(images.shape), tuple(labels.shape))
 
 
+def cuts_of(name: str, model: Any) -> list[Any]:
+    """The tensors that a person would keep, in order; what lies between is computed again.
+
+    MobileNet: every other block; ResNet50: every block; VGG, SegNet, FCN8: what poolings make (of
+    VGG not the last); U-Net: what is joined later; of the decoders, what is upsampled.
+    """
+    if name in _CUTS:
+        return [model.get_layer(layer).output for layer in _CUTS[name]]
+    found: list[Any] = []
+    for layer in model.layers:
+        kind = type(layer).__name__
+        if kind == "MaxPooling2D":
+            found.append(layer.input if name == "U-Net" else layer.output)
+        elif kind == "UpSampling2D":
+            found.append(layer.input)
+    found = list({id(tensor): tensor for tensor in found}.values())
+    return found[:-1] if name.startswith("VGG") else found
+
+
+def _part(keras: Any, end: Any, cuts: list[Any]) -> tuple[Any, list[int]]:
+    """The model from the nearest cuts (by their numbers) to a tensor."""
+    number = {id(cut): k for k, cut in enumerate(cuts)}
+    number.pop(id(end), None)
+    needed: set[int] = set()
+    seen = {id(end)}
+    pending = [end]
+    while pending:
+        history = pending.pop()._keras_history
+        node = history.operation._inbound_nodes[history.node_index]
+        if not node.input_tensors:  # the images
+            needed.add(0)
+        for tensor in node.input_tensors:
+            if id(tensor) in number:
+                needed.add(number[id(tensor)])
+            elif id(tensor) not in seen:
+                seen.add(id(tensor))
+                pending.append(tensor)
+    reads = sorted(needed)
+    return keras.Model([cuts[k] for k in reads], end), reads
+
+
 def blocks_of(name: str) -> Callable[[Any], Callable[[Any], Any]]:
-    """The model as blocks between its cuts under `tf.recompute_grad`, the last one apart."""
+    """The model as blocks between its cuts under `tf.recompute_grad`.
+
+    The last block, whose gradient is due at once, and one with dropout, whose seed is read and
+    written inside, are not recomputed.
+    """
     tf: Any = importlib.import_module("tensorflow")
     keras: Any = importlib.import_module("keras")
 
     def forward(model: Any) -> Callable[[Any], Any]:
-        ends = [model.get_layer(cut).output for cut in CUTS[name]]
-        starts = [model.input, *ends]
-        parts = [
-            keras.Model(start, end)
-            for start, end in zip(starts, [*ends, model.output], strict=True)
-        ]
+        cuts = [model.input, *cuts_of(name, model)]
+        parts = [_part(keras, end, cuts) for end in (*cuts[1:], model.output)]
 
-        def again(part: Any) -> Any:
-            return tf.recompute_grad(partial(part, training=True))
+        def block(part: Any) -> Any:
+            def run(*tensors: Any) -> Any:
+                return part(list(tensors) if len(tensors) > 1 else tensors[0], training=True)
+
+            random = any(type(layer).__name__ == "Dropout" for layer in part.layers)
+            return run if random or part is parts[-1][0] else tf.recompute_grad(run)
+
+        blocks = [(block(part), reads) for part, reads in parts]
 
         def run(x: Any) -> Any:
-            for part in parts[:-1]:
-                x = again(part)(x)
-            return parts[-1](x, training=True)
+            values = [x]
+            for call, reads in blocks:
+                values.append(call(*(values[k] for k in reads)))
+            return values[-1]
 
         return run
 
