@@ -37,13 +37,13 @@ def _vgg(name: str, batch: int, size: int) -> Any:
 
 # Name -> how to build it for a batch and an image size, and both as used in the benchmark.
 STEPS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
-    "MobileNet": (NETWORKS["MobileNet"][0], 16, 192),
-    "VGG16": (partial(_vgg, "VGG16"), 8, 112),
-    "VGG19": (partial(_vgg, "VGG19"), 8, 112),
-    "ResNet50": (NETWORKS["ResNet50"][0], 8, 160),
-    "U-Net": (partial(unet, dropout=_DROPOUT), 4, 128),
-    "SegNet": (NETWORKS["SegNet"][0], 4, 112),
-    "FCN8": (partial(fcn8, dropout=_DROPOUT), 6, 128),
+    "MobileNet": (NETWORKS["MobileNet"][0], 16, 160),
+    "VGG16": (partial(_vgg, "VGG16"), 6, 96),
+    "VGG19": (partial(_vgg, "VGG19"), 6, 96),
+    "ResNet50": (NETWORKS["ResNet50"][0], 8, 128),
+    "U-Net": (partial(unet, dropout=_DROPOUT), 2, 128),
+    "SegNet": (NETWORKS["SegNet"][0], 2, 112),
+    "FCN8": (partial(fcn8, dropout=_DROPOUT), 6, 96),
 }
 
 # Where a person would cut a network by the names of its layers; else by the kinds of its layers.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "identical", "log_runs", "measured", "three_steps", "time_runs", "with_gradients"]
 
-_ROUNDS = 4
+_ROUNDS = 3
 _STEPS = 3
 _TIMEOUT_S = 1800.0
 _HERE = "lowtide.bench.tensorflow_runs"
