@@ -185,8 +185,9 @@ def blocks_of(name: str) -> Callable[[Any], Callable[[Any], Any]]:
         parts = [_part(keras, end, cuts) for end in (*cuts[1:], model.output)]
 
         def block(part: Any) -> Any:
-            def run(*tensors: Any) -> Any:
-                return part(list(tensors) if len(tensors) > 1 else tensors[0], training=True)
+            def run(*given: Any) -> Any:
+                tensors: list[Any] = list(given)
+                return part(tensors if len(tensors) > 1 else tensors[0], training=True)
 
             random = any(type(layer).__name__ == "Dropout" for layer in part.layers)
             return run if random or part is parts[-1][0] else tf.recompute_grad(run)
@@ -194,7 +195,7 @@ def blocks_of(name: str) -> Callable[[Any], Callable[[Any], Any]]:
         blocks = [(block(part), reads) for part, reads in parts]
 
         def run(x: Any) -> Any:
-            values = [x]
+            values: list[Any] = [x]
             for call, reads in blocks:
                 values.append(call(*(values[k] for k in reads)))
             return values[-1]

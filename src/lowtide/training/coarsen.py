@@ -83,7 +83,9 @@ class _Merging:
         self.riders: set[int] = set()
         self.made: list[list[int]] = [[] for _ in range(n)]
         self.read: list[list[int]] = [[] for _ in range(n)]
-        for index, buffer in enumerate(problem.buffers):
+        # Sizes are rounded up already in the problem without repeats.
+        self.buffers, self.workspace = problem.once.buffers, problem.once.workspace
+        for index, buffer in enumerate(self.buffers):
             if buffer.producer >= 0:
                 self.made[buffer.producer].append(index)
             for consumer in buffer.consumers:
@@ -116,7 +118,7 @@ class _Merging:
 
     def shown(self, u: int) -> int:
         """Bytes that a group makes for others, or for the end."""
-        buffers = self.problem.buffers
+        buffers = self.buffers
         return sum(
             buffers[b].size
             for v in self.groups[u].members
@@ -125,13 +127,13 @@ class _Merging:
         )
 
     def _external(self, index: int) -> bool:
-        buffer = self.problem.buffers[index]
+        buffer = self.buffers[index]
         own = self.of[buffer.producer]
         return buffer.output or any(self.of[c] != own for c in buffer.consumers)
 
     def _taken(self, u: int) -> int:
         """Bytes that a group reads of others."""
-        buffers = self.problem.buffers
+        buffers = self.buffers
         found = {b for v in self.groups[u].members for b in self.read[v]}
         return sum(
             buffers[b].size
@@ -147,7 +149,7 @@ class _Merging:
         first, second = self.groups[u], self.groups[v]
         if first.pinned and not second.pinned:
             return False
-        buffers = self.problem.buffers
+        buffers = self.buffers
         if any(buffers[b].output for m in first.members for b in self.made[m]):
             return False
         out, more = self.shown(u), self.shown(v)
@@ -177,7 +179,7 @@ class _Merging:
 
     def _need(self, members: Sequence[int]) -> int:
         """Bytes of what a group reads, makes and scratches, at most."""
-        buffers, inside = self.problem.buffers, set(members)
+        buffers, inside = self.buffers, set(members)
         touched = {b for v in members for b in (*self.made[v], *self.read[v])}
         total = self._scratch(members)
         for b in touched:
@@ -186,7 +188,7 @@ class _Merging:
         return total - sum(buffers[o].size for _, o, _ in self._over(members)[1])
 
     def _seen(self, index: int, inside: Collection[int]) -> bool:
-        buffer = self.problem.buffers[index]
+        buffer = self.buffers[index]
         return buffer.output or any(c not in inside for c in buffer.consumers)
 
     def _merge(self, u: int, v: int) -> None:
@@ -221,7 +223,7 @@ class _Merging:
         problem, of = self.problem, self.of
         index_of: dict[int, int] = {}
         buffers: list[Buffer] = []
-        for index, buffer in enumerate(problem.buffers):
+        for index, buffer in enumerate(self.buffers):
             own = of[buffer.producer] if buffer.producer >= 0 else -1
             if own >= 0 and not self._external(index):
                 continue
@@ -294,7 +296,7 @@ class _Merging:
         operand of the group, which depend on whether others still read it.
         """
         place = {v: k for k, v in enumerate(members)}
-        buffers = self.problem.buffers
+        buffers = self.buffers
         inside: list[tuple[int, int, int]] = []
         shown: list[tuple[int, int, int]] = []
         taken: set[int] = set()
@@ -318,8 +320,8 @@ class _Merging:
         inside, shown = self._over(members)
         over = {output for _, output, _ in shown}
         place = {v: k for k, v in enumerate(members)}
-        buffers = self.problem.buffers
-        workspace = self.problem.workspace
+        buffers = self.buffers
+        workspace = self.workspace
         need = [workspace[v] if workspace else 0 for v in members]
         for k, v in enumerate(members):
             for b in self.made[v]:
