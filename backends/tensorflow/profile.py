@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from lowtide.ir import Graph, Op
 
-__all__ = ["default_cache", "profile_ops"]
+__all__ = ["default_cache", "known_operand", "profile_ops"]
 
 _VERSION = 2
 _RUNS = 4
@@ -111,7 +111,7 @@ _RESULT_SHAPE = {
 }
 
 
-def _constant(operation: TfOperation, index: int) -> Any:
+def known_operand(operation: TfOperation, index: int) -> Any:
     """The value of an operand that is known and small enough to matter, else None.
 
     Made-up sizes would be none: a kernel that is told to make nothing takes no time.
@@ -143,7 +143,7 @@ def _key(operation: TfOperation) -> str:
             digest.update(node.attr[name].SerializeToString(deterministic=True))
     for index, tensor in enumerate(operation.inputs):
         digest.update(f"{tensor.dtype.name}{tensor.shape.as_list()}".encode())
-        value = _constant(operation, index)
+        value = known_operand(operation, index)
         if value is not None:
             digest.update(value.tobytes())
     digest.update(_machine().encode())
@@ -190,7 +190,7 @@ def _run(operations: Mapping[str, TfOperation]) -> _Costs:
         for key, operation in operations.items():
             inputs: list[Any] = []
             for index, tensor in enumerate(operation.inputs):
-                value = _constant(operation, index)
+                value = known_operand(operation, index)
                 if value is not None:
                     inputs.append(tensorflow.constant(value, tensor.dtype))
                     continue
