@@ -73,11 +73,11 @@ class Tables:
     batches: list[BatchCell] = field(default_factory=list[BatchCell])
 
     def put(self, cells: Sequence[BudgetCell | RivalCell | BatchCell]) -> None:
-        """Replace a network's rows of that kind."""
-        for cell in cells[:1]:
-            self.budgets = [c for c in self.budgets if not _replaced(c, cell)]
-            self.rivals = [c for c in self.rivals if not _replaced(c, cell)]
-            self.batches = [c for c in self.batches if not _replaced(c, cell)]
+        """Replace a network's rows of that kind; of rivals, those of the same strategies."""
+        new = {_key(cell) for cell in cells}
+        self.budgets = [c for c in self.budgets if _key(c) not in new]
+        self.rivals = [c for c in self.rivals if _key(c) not in new]
+        self.batches = [c for c in self.batches if _key(c) not in new]
         for cell in cells:
             if isinstance(cell, BudgetCell):
                 self.budgets.append(cell)
@@ -96,10 +96,9 @@ class Tables:
         )
 
 
-def _replaced(
-    old: BudgetCell | RivalCell | BatchCell, new: BudgetCell | RivalCell | BatchCell
-) -> bool:
-    return type(old) is type(new) and old.network == new.network
+def _key(cell: BudgetCell | RivalCell | BatchCell) -> tuple[str, str, str]:
+    rival = cell.rival if isinstance(cell, RivalCell) else ""
+    return type(cell).__name__, cell.network, rival
 
 
 def _mib(value: int | None) -> str:
@@ -163,6 +162,7 @@ def _budgets(cells: Sequence[BudgetCell]) -> list[str]:
 
 
 def _rivals(cells: Sequence[RivalCell]) -> list[str]:
+    cells = sorted(cells, key=lambda c: (c.network, c.rival))
     rows = [
         [
             f"{c.network} {c.rival}",

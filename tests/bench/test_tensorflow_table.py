@@ -76,6 +76,13 @@ def test_a_run_replaces_rows_of_its_networks_only() -> None:
         ("A", 9),
     ]
     assert tables.batches == [batch]
+    first, second, again = (
+        RivalCell("A", rival, peak, 1.0, None, None, 0.5, 2.0, None, 0.5)
+        for rival, peak in (("one", 1), ("two", 2), ("one", 3))
+    )
+    tables.put([first, second])
+    tables.put([again])
+    assert tables.rivals == [second, again]
     assert Tables.from_dict(json.loads(json.dumps(asdict(tables)))) == tables
 
 
