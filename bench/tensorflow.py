@@ -109,7 +109,9 @@ def budget_cells(
         found.append(planned)
         wanted.append(budget)
     least = min([1.0, *wanted])
-    for _ in range(_FLOOR_PROBES if unmet else 0):  # between the last two
+    bound = max((p.plan.peak_bound_bytes for p in found), default=0)
+    unmet = max(unmet, bound / whole)
+    for _ in range(_FLOOR_PROBES):  # between the least that was met and what was not
         middle = (unmet + least) / 2
         planned = _tried(step, middle, limit_s)
         if planned is None:
@@ -137,7 +139,7 @@ def budget_cells(
                 budget_bytes=round(budget * whole),
                 predicted_peak=plan.peak_after_bytes,
                 measured_peak=run.peak_bytes,
-                bound_bytes=min((p.plan.peak_bound_bytes for p in found), default=0),
+                bound_bytes=bound,
                 predicted_seconds=plan.cost_after_s,
                 measured_seconds=run.cpu_seconds,
                 recomputed=plan.recomputed,
