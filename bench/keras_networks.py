@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NETWORKS", "training_step"]
+__all__ = ["NETWORKS", "fcn8", "training_step", "unet"]
 
 _CLASSES = 10
 
@@ -34,8 +34,11 @@ def _application(name: str) -> Callable[[int, int], Any]:
     return build
 
 
-def _unet(batch: int, size: int) -> Any:
-    """The contracting path of VGG16 and its mirror, joined by concatenation."""
+def unet(batch: int, size: int, *, dropout: float = 0.0) -> Any:
+    """The contracting path of VGG16 and its mirror, joined by concatenation.
+
+    With `dropout` as in the original: behind the deepest layers of the contracting path.
+    """
     keras = _keras()
     layers = keras.layers
     x = start = keras.Input((size, size, 3), batch_size=batch)
@@ -46,6 +49,8 @@ def _unet(batch: int, size: int) -> Any:
         joined.append(x)
         x = layers.MaxPooling2D()(x)
     x = layers.Conv2D(512, 3, padding="same", activation="relu")(x)
+    if dropout:
+        x = layers.Dropout(dropout)(x)
     for filters, skip in zip((256, 128, 64, 64), reversed(joined), strict=True):
         x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
         for _ in range(2):
@@ -74,8 +79,11 @@ def _segnet(batch: int, size: int) -> Any:
     return keras.Model(start, layers.Conv2D(_CLASSES, 1)(x))
 
 
-def _fcn8(batch: int, size: int) -> Any:
-    """VGG16's convolutions; scores of three depths, upsampled and added."""
+def fcn8(batch: int, size: int, *, dropout: float = 0.0) -> Any:
+    """VGG16's convolutions; scores of three depths, upsampled and added.
+
+    With `dropout` as in the original: behind each of the two wide layers.
+    """
     keras = _keras()
     layers = keras.layers
     x = start = keras.Input((size, size, 3), batch_size=batch)
@@ -87,6 +95,8 @@ def _fcn8(batch: int, size: int) -> Any:
         pooled.append(x)
     for _ in range(2):
         x = layers.Conv2D(1024, 1, activation="relu")(x)
+        if dropout:
+            x = layers.Dropout(dropout)(x)
     x = layers.Conv2D(_CLASSES, 1)(x)
     for depth in (3, 2):
         x = layers.Conv2DTranspose(_CLASSES, 4, strides=2, padding="same")(x)
@@ -101,9 +111,9 @@ NETWORKS: dict[str, tuple[Callable[[int, int], Any], int, int]] = {
     "VGG16": (_application("VGG16"), 4, 64),
     "VGG19": (_application("VGG19"), 4, 64),
     "ResNet50": (_application("ResNet50"), 4, 64),
-    "U-Net": (_unet, 2, 64),
+    "U-Net": (unet, 2, 64),
     "SegNet": (_segnet, 2, 64),
-    "FCN8": (_fcn8, 2, 96),
+    "FCN8": (fcn8, 2, 96),
 }
 
 

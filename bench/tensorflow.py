@@ -2,62 +2,57 @@
 
     python -m lowtide.bench.tensorflow --output bench/results/tensorflow [--only NAME ...]
 
-The networks of Checkmate's experiments at a scale that a desktop carries (bench/keras_networks.py).
-A step is loss and gradients.  Costs and scratch of kernels are measured once for each distinct op;
-peaks are from TensorFlow's own log of allocations in a process of its own, times there the least
-CPU-seconds of some calls, and results are compared bit for bit with the step that runs every op
-once.
+The networks of Checkmate's experiments at a scale that a desktop carries (`keras_steps.py`), whole
+steps.  Costs and scratch of kernels are measured once for each distinct op; peaks are from
+TensorFlow's own log of allocations, times the least CPU-seconds of calls that take turns
+(`tensorflow_runs.py`).  Every plan is run for three steps, and loss, gradients, variables and slots
+are compared with those of the step that runs every op once, bit for bit.
 
-Three tables: budgets as parts of the step's peak; other ways to choose what is recomputed, each
-beside ours within the peak that the other was measured to have; and the largest batch within the
-peak of the usual one at no more than one extra forward pass.  Results are written after each
-network, so that a run can be ended early.
+Three tables: budgets as parts of the step's peak, down to the least that was met; other ways to
+choose what is recomputed, each beside ours within the peak that the other was measured to have; and
+the largest batch within the peak of the usual one at no more than one extra forward pass.  Of the
+plans that are found for the budgets, the cheapest within each is taken: a smaller budget's plan may
+be it.  Results are written after each part of each network and merged with those that the file has.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import gc
+import json
+import os
 import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from lowtide.bench.protocol import write
-from lowtide.bench.tensorflow_table import BatchCell, BudgetCell, RivalCell, text_of
+from lowtide.bench.tensorflow_table import BatchCell, BudgetCell, RivalCell, Tables, text_of
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from lowtide.bench.keras_steps import Step
     from lowtide.training.step import PlannedFunction
 
-__all__ = ["batch_cell", "budget_cells", "main", "rival_cells"]
+__all__ = ["batch_cell", "budget_cells", "chosen", "main", "rival_cells"]
 
-BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+PARTS = ("budgets", "rivals", "batches")
+BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 SOLVERS = ("ap-sqrt", "griewank", "checkmate-lp-rounding")
-# Where a person would cut the network: the results of these layers are kept, and each block in
-# between is computed again when its gradient is due.
-CUTS = {
-    "MobileNet": tuple(f"conv_pw_{i}_relu" for i in (2, 4, 6, 8, 10, 12)),
-    "VGG16": tuple(f"block{i}_pool" for i in (1, 2, 3, 4)),
-    "VGG19": tuple(f"block{i}_pool" for i in (1, 2, 3, 4)),
-    "ResNet50": tuple(
-        f"conv{stage}_block{block}_out"
-        for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 2))
-        for block in range(1, blocks + 1)
-    ),
-}
-_FACTORS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-_CALLS = 3
-_RIVALS_AT = 0.8  # of the peak, or the least budget met below it
+_RIVALS_AT = 0.6  # of the peak, or the least that the rival meets
+_ROOM = 1.03  # a strategy that met a peak under a larger budget may miss it under just that
+_FLOOR_PROBES = 2
+# What Checkmate's rounding may take, and where its program (the square of the ops) is too large.
+_LP_S, _MOST_OPS_OF_LP = 100.0, 4000
+_MOST_TIMES = 8  # the usual batch
+_MIB = 1 << 20
 
 
 def _plan(
-    function: object,
+    step: Step,
     budget: float | int | None,
     limit_s: float,
     solver: str = "search",
@@ -67,181 +62,193 @@ def _plan(
     import lowtide.tensorflow
 
     return lowtide.tensorflow.rematerialize(
-        function, budget=budget, time_limit_s=limit_s, solver=solver, profile=profile
+        step.function, budget=budget, time_limit_s=limit_s, solver=solver, profile=profile
     )
 
 
-def _measured(planned: PlannedFunction) -> tuple[int, float]:
-    from lowtide.backends.tensorflow.measure import measure_function, measure_seconds
+def _tried(
+    step: Step,
+    budget: float | int,
+    limit_s: float,
+    solver: str = "search",
+    *,
+    profile: bool = True,
+    least: bool = False,
+) -> PlannedFunction | None:
+    """A plan, or None; with `least` one near the smallest budget that the error names."""
+    try:
+        return _plan(step, budget, limit_s, solver, profile=profile)
+    except LowtideError as error:
+        print(f"  {solver} {budget}: {error}", file=sys.stderr, flush=True)
+        met = re.search(r"was met is .*?\((\d+) bytes", str(error)) if least else None
+    return None if met is None else _tried(step, int(_ROOM * int(met[1])), limit_s, solver)
 
-    function = planned.concrete_function
-    return measure_function(function).peak_bytes, measure_seconds(function, calls=_CALLS, cpu=True)
 
-
-def _results(planned: PlannedFunction) -> list[Any]:
-    """Loss and gradients; variables (seeds of dropout, statistics) are put back afterwards."""
-    tf: Any = importlib.import_module("tensorflow")
-    function: Any = planned.concrete_function
-    (images, labels), _ = function.structured_input_signature
-    x = tf.random.stateless_normal(images.shape, (1, 2))
-    kept = [(variable, variable.numpy()) for variable in function.variables]
-    found = [t.numpy() for t in tf.nest.flatten(planned(x, tf.zeros(labels.shape, tf.int32)))]
-    for variable, value in kept:
-        variable.assign(value)
-    return found
+def chosen(found: Sequence[PlannedFunction], budget: int) -> PlannedFunction | None:
+    """The cheapest plan within a budget, of those the one with the lowest peak."""
+    within = [p for p in found if p.plan.peak_after_bytes <= budget]
+    return min(within, key=lambda p: (p.plan.cost_after_s, p.plan.peak_after_bytes), default=None)
 
 
 def budget_cells(
-    name: str, function: object, budgets: Sequence[float], limit_s: float
-) -> tuple[list[BudgetCell], PlannedFunction, tuple[int, float]]:
-    """The network at every budget down to the first that nothing meets; the step as it is."""
-    base = _plan(function, None, limit_s)
-    measured = _measured(base)
-    expected = _results(base)
-    plan = base.plan
-    whole = plan.peak_before_bytes
-    found = [
-        BudgetCell(name, 1.0, whole, whole, measured[0], plan.cost_before_s, measured[1], 0, True)
-    ]
+    name: str, step: Step, base: PlannedFunction, budgets: Sequence[float], limit_s: float
+) -> list[BudgetCell]:
+    """The network at every budget down to the least that is met."""
+    from lowtide.bench.keras_steps import step_of
+    from lowtide.bench.tensorflow_runs import identical, measured, three_steps, with_gradients
+
+    whole = base.plan.peak_before_bytes
+    found: list[PlannedFunction] = []
+    wanted: list[float] = []
+    unmet = 0.0
     for budget in budgets:
-        try:
-            planned = _plan(function, budget, limit_s)
-        except LowtideError as error:
-            met = re.search(r"was met is .*?\((\d+) bytes", str(error))
-            least = None if met is None else int(met[1])
-            unmet = (None, None, None, None, None)
-            found.append(BudgetCell(name, budget, int(budget * whole), least, *unmet))
+        planned = _tried(step, budget, limit_s)
+        if planned is None:
+            unmet = budget
             break
-        peak, seconds = _measured(planned)
-        results = zip(_results(planned), expected, strict=True)
-        found.append(
+        found.append(planned)
+        wanted.append(budget)
+    least = min([1.0, *wanted])
+    bound = max((p.plan.peak_bound_bytes for p in found), default=0)
+    unmet = max(unmet, bound / whole)
+    for _ in range(_FLOOR_PROBES):  # between the least that was met and what was not
+        middle = (unmet + least) / 2
+        planned = _tried(step, middle, limit_s)
+        if planned is None:
+            unmet = middle
+        else:
+            found.append(planned)
+            least = planned.plan.peak_after_bytes / whole
+    if least < min([1.0, *wanted]):
+        wanted.append(least)
+    picks = [chosen([base, *found], round(budget * whole)) for budget in wanted]
+    plans = [base, *(p for p in picks if p is not None)]
+    runs = measured(plans)
+    # Gradients are compared as well, so they are handed out: by the same sequence.
+    twin = step_of(name, gradients=True)
+    initial = twin.values()
+    expected = three_steps(twin, with_gradients(twin, base.plan), initial)
+    cells: list[BudgetCell] = []
+    for budget, planned, run in zip((1.0, *wanted), plans, runs, strict=True):
+        plan = planned.plan
+        results = three_steps(twin, with_gradients(twin, plan), initial)
+        cells.append(
             BudgetCell(
-                name,
-                budget,
-                int(budget * whole),
-                planned.plan.peak_after_bytes,
-                peak,
-                planned.plan.cost_after_s,
-                seconds,
-                planned.plan.recomputed,
-                all(np.array_equal(one, other) for one, other in results),
+                network=name,
+                budget=budget,
+                budget_bytes=round(budget * whole),
+                predicted_peak=plan.peak_after_bytes,
+                measured_peak=run.peak_bytes,
+                bound_bytes=bound,
+                predicted_seconds=plan.cost_after_s,
+                measured_seconds=run.cpu_seconds,
+                recomputed=plan.recomputed,
+                identical=identical(results, expected),
             )
         )
-    return found, base, measured
-
-
-def _blocks(name: str) -> Callable[[Any], Callable[[Any], Any]]:
-    """The model as blocks under `tf.recompute_grad`, the last one apart."""
-
-    def forward(model: Any) -> Callable[[Any], Any]:
-        tf: Any = importlib.import_module("tensorflow")
-        keras: Any = importlib.import_module("keras")
-        ends = [model.get_layer(cut).output for cut in CUTS[name]]
-        starts = [model.input, *ends]
-        parts = [
-            keras.Model(start, end)
-            for start, end in zip(starts, [*ends, model.output], strict=True)
-        ]
-
-        def again(part: Any) -> Any:
-            def block(x: Any) -> Any:
-                return part(x, training=True)
-
-            return tf.recompute_grad(block)
-
-        def run(x: Any) -> Any:
-            for part in parts[:-1]:
-                x = again(part)(x)
-            return parts[-1](x, training=True)
-
-        return run
-
-    return forward
+        print(f"  {name} {budget:.3f}: {run} {cells[-1].identical}", file=sys.stderr, flush=True)
+    return cells
 
 
 def rival_cells(
-    name: str,
-    function: Any,
-    base: PlannedFunction,
-    base_seconds: float,
-    budget: int,
-    limit_s: float,
-    solvers: Sequence[str],
+    name: str, step: Step, base: PlannedFunction, limit_s: float, solvers: Sequence[str]
 ) -> list[RivalCell]:
     """Classic strategies within a budget, and blocks by hand; ours beside each at its peak."""
-    from lowtide.bench.keras_networks import training_step
+    from lowtide.bench.keras_steps import blocks_of, step_of
+    from lowtide.bench.tensorflow_runs import measured
 
-    def strategy(solver: str) -> Callable[[], PlannedFunction]:
-        return lambda: _plan(function, budget, limit_s, solver)
-
-    rivals = {solver: strategy(solver) for solver in solvers}
-    if name in CUTS:
-        blocks = training_step(name, forward=_blocks(name))
-        rivals["tf.recompute_grad"] = lambda: _plan(blocks, None, limit_s)
-    found: list[RivalCell] = []
-    for rival, make in rivals.items():
-        try:
-            theirs = make()
-            peak, seconds = _measured(theirs)
-            ours = _plan(function, peak, limit_s)
-            our_peak, our_seconds = _measured(ours)
-        except LowtideError as error:
-            print(f"{name} {rival}: {error}", file=sys.stderr, flush=True)
+    blocks = step_of(name, forward=blocks_of(name))
+    rivals: dict[str, PlannedFunction] = {}
+    by_hand = _plan(blocks, None, limit_s)
+    rivals["tf.recompute_grad"] = by_hand
+    for solver in solvers:
+        if "lp" in solver and len(base.plan.sequence) > _MOST_OPS_OF_LP:
+            print(f"  {name} {solver}: too many ops", file=sys.stderr, flush=True)
             continue
-        found.append(
+        limit = _LP_S if "lp" in solver else limit_s
+        planned = _tried(step, _RIVALS_AT, limit, solver, least=True)
+        if planned is not None and planned.plan.recomputed:
+            rivals[solver] = planned
+    peaks = [run.peak_bytes for run in measured(list(rivals.values()), rounds=0)]
+    ours = [_tried(step, peak, limit_s) for peak in peaks]
+    # One plan may serve for several: the cheapest within each peak.
+    every = [base, *(p for p in ours if p is not None)]
+    picks = [chosen(every, peak) for peak in peaks]
+    used = [base, *rivals.values(), *(p for p in picks if p is not None)]
+    runs = measured(used)
+    times = dict(zip(map(id, used), runs, strict=True))
+    cells: list[RivalCell] = []
+    for (rival, theirs), peak, mine in zip(rivals.items(), peaks, picks, strict=True):
+        our = None if mine is None else times[id(mine)]
+        cells.append(
             RivalCell(
                 network=name,
                 rival=rival,
                 measured_peak=peak,
-                rival_seconds=seconds,
-                our_measured_peak=our_peak,
-                our_seconds=our_seconds,
-                base_seconds=base_seconds,
+                rival_seconds=times[id(theirs)].cpu_seconds,
+                our_measured_peak=None if our is None else our.peak_bytes,
+                our_seconds=None if our is None else our.cpu_seconds,
+                base_seconds=runs[0].cpu_seconds,
                 rival_predicted=theirs.plan.cost_after_s,
-                our_predicted=ours.plan.cost_after_s,
+                our_predicted=None if mine is None else mine.plan.cost_after_s,
                 base_predicted=base.plan.cost_before_s,
             )
         )
-    return found
+        print(f"  {cells[-1]}", file=sys.stderr, flush=True)
+    return cells
 
 
 def batch_cell(name: str, limit_s: float, *, confirm: bool) -> BatchCell:
-    """Try larger batches until one needs more than the usual one's peak, or more time."""
-    from lowtide.bench.keras_networks import NETWORKS, training_step
+    """The largest batch within the usual one's peak at one extra forward pass, by bisection.
 
-    batch = NETWORKS[name][1]
-    usual = _plan(training_step(name, batch=batch), None, limit_s, profile=confirm)
-    budget = usual.plan.peak_before_bytes
-    best = BatchCell(name, batch, budget, batch, budget, None, 0.0)
-    for factor in _FACTORS:
-        larger = int(batch * factor)
-        function = training_step(name, batch=larger)
-        try:
-            planned = _plan(function, budget, limit_s, profile=confirm)
-        except LowtideError:
-            break
-        plan = planned.plan
-        extra = (plan.cost_after_s - plan.cost_before_s) / _forward_seconds(function, confirm)
-        if extra > 1.0:
-            break
-        peak = None
-        if confirm:
-            from lowtide.backends.tensorflow.measure import measure_function
+    Costs there are the model's, and scratch is left out, as profiling every batch would take too
+    long. What is confirmed is planned again with measured costs and scratch.
+    """
+    from lowtide.bench.keras_steps import STEPS, step_of
+    from lowtide.bench.tensorflow_runs import measured
 
-            peak = measure_function(planned.concrete_function).peak_bytes
-            if peak > budget:
-                break
-        best = BatchCell(name, batch, budget, larger, plan.peak_after_bytes, peak, extra)
-    return best
+    batch = STEPS[name][1]
+    usual = step_of(name, batch=batch)
+    budget = _plan(usual, None, limit_s, profile=False).plan.peak_before_bytes
+    low, high = batch, _MOST_TIMES * batch
+    best: tuple[Step, PlannedFunction, float] | None = None
+    while high - low > 1:
+        middle = (low + high) // 2
+        step = step_of(name, batch=middle)
+        planned = _tried(step, budget, limit_s, profile=False)
+        extra = float("inf")
+        if planned is not None:
+            plan = planned.plan
+            extra = (plan.cost_after_s - plan.cost_before_s) / _forward_seconds(step, profile=False)
+        print(f"  {name} batch {middle}: {extra:.2f} forward", file=sys.stderr, flush=True)
+        if planned is not None and extra <= 1.0:
+            low, best = middle, (step, planned, extra)
+        else:
+            high = middle
+    if best is None:
+        return BatchCell(name, batch, budget, batch, budget, None, 0.0, None, None)
+    step, planned, extra = best
+    peak, seconds, plain = None, None, None
+    if confirm:
+        again = _tried(step, budget, limit_s)
+        if again is not None:
+            plan = again.plan
+            extra = (plan.cost_after_s - plan.cost_before_s) / _forward_seconds(step, profile=True)
+            runs = measured([again, _plan(step, None, limit_s)], rounds=2)
+            peak, seconds, plain = runs[0].peak_bytes, runs[0].cpu_seconds, runs[1].cpu_seconds
+            planned = again
+    predicted = planned.plan.peak_after_bytes
+    return BatchCell(name, batch, budget, low, predicted, peak, extra, seconds, plain)
 
 
-def _forward_seconds(function: Any, profile: bool) -> float:
+def _forward_seconds(step: Step, *, profile: bool) -> float:
     """What the ops cost that the loss needs, by the costs that planned the step."""
     from lowtide.backends.tensorflow.profile import default_cache, profile_ops
     from lowtide.frontends.tensorflow import import_function
+    from lowtide.frontends.tensorflow.inline import inline, is_nested
     from lowtide.passes.costs import CostModel
 
-    graph = import_function(function)
+    graph = import_function(inline(step.function) if is_nested(step.function) else step.function)
     if profile:
         profile_ops(graph, cache=default_cache())
     costs = CostModel().by_op(graph)
@@ -253,57 +260,57 @@ def _forward_seconds(function: Any, profile: bool) -> float:
         if op is not None and op not in needed:
             needed.add(op)
             total += costs[op]
-            wanted += [tensor.producer for tensor in op.operands]
+            wanted += [t.producer for t in op.operands if not t.name.startswith("^")]
     return max(total, 1) / 1e9
+
+
+def _read(path: Path | None) -> Tables:
+    """What the file has."""
+    if path is None or not path.with_suffix(".json").exists():
+        return Tables()
+    document = cast("dict[str, Any]", json.loads(path.with_suffix(".json").read_text()))
+    return Tables.from_dict(document)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    from lowtide.bench.keras_networks import NETWORKS, training_step
+    from lowtide.bench.keras_steps import STEPS, step_of
 
     parser = argparse.ArgumentParser(prog="tensorflow", description=__doc__)
-    parser.add_argument("--only", nargs="*", metavar="NAME", default=list(NETWORKS))
+    parser.add_argument("--only", nargs="*", metavar="NAME", default=list(STEPS))
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--budgets", nargs="*", type=float, default=list(BUDGETS))
     parser.add_argument("--solvers", nargs="*", metavar="NAME", default=list(SOLVERS))
-    parser.add_argument("--rivals", nargs="*", metavar="NAME", default=list(NETWORKS))
-    parser.add_argument("--batches", nargs="*", metavar="NAME", default=list(NETWORKS))
-    parser.add_argument("--confirm", nargs="*", metavar="NAME", default=["MobileNet", "U-Net"])
-    parser.add_argument("--time-limit", type=float, default=10.0, help="seconds, of each search")
+    parser.add_argument("--confirm", nargs="*", metavar="NAME", default=["VGG16", "U-Net"])
+    parser.add_argument("--time-limit", type=float, default=16.0, help="seconds, of each search")
     parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
-    budgets: list[BudgetCell] = []
-    rivals: list[RivalCell] = []
-    batches: list[BatchCell] = []
+    # One thread, as times are CPU-seconds; for this process and for those that measure.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    tables = _read(options.output)
 
     def report() -> None:
-        text = text_of(budgets, rivals, batches)
+        text = text_of(tables)
         if options.output is None:
             print(text, flush=True)
             return
-        document = {
-            "budgets": [asdict(c) for c in budgets],
-            "rivals": [asdict(c) for c in rivals],
-            "batches": [asdict(c) for c in batches],
-        }
-        write(options.output, text, document, {"time_limit_s": options.time_limit})
+        write(options.output, text, asdict(tables), {"time_limit_s": options.time_limit})
 
     for name in options.only:
-        function = training_step(name)
-        cells, base, measured = budget_cells(name, function, options.budgets, options.time_limit)
-        budgets += cells
-        report()
-        if name in options.rivals:
-            met = [c for c in cells if c.measured_peak is not None and c.budget <= _RIVALS_AT]
-            least = min((c.predicted_peak or 0 for c in met), default=0)
-            budget = least or int(_RIVALS_AT * base.plan.peak_before_bytes)
-            rivals += rival_cells(
-                name, function, base, measured[1], budget, options.time_limit, options.solvers
-            )
+        limit_s = options.time_limit
+        if {"budgets", "rivals"} & set(options.parts):
+            step = step_of(name)
+            base = _plan(step, None, limit_s)
+            if "budgets" in options.parts:
+                tables.put(budget_cells(name, step, base, options.budgets, limit_s))
+                report()
+            if "rivals" in options.parts:
+                tables.put(rival_cells(name, step, base, limit_s, options.solvers))
+                report()
+        if "batches" in options.parts:
+            tables.put([batch_cell(name, limit_s, confirm=name in options.confirm)])
             report()
-    for name in options.batches:
-        confirm = name in options.confirm
-        batches.append(batch_cell(name, options.time_limit, confirm=confirm))
-        report()
+        gc.collect()
 
 
 if __name__ == "__main__":

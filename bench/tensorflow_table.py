@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from lowtide.bench.protocol import geometric_mean, markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["BatchCell", "BudgetCell", "RivalCell", "text_of"]
+__all__ = ["BatchCell", "BudgetCell", "RivalCell", "Tables", "text_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetCell:
-    """One network at one budget; peaks in bytes.
-
-    Where no plan met the budget, `predicted_peak` is the smallest that one was found for.
-    """
+    """One network at one budget; peaks in bytes; `bound_bytes` is below every plan's peak."""
 
     network: str
     budget: float
     budget_bytes: int
-    predicted_peak: int | None
-    measured_peak: int | None
-    predicted_seconds: float | None
+    predicted_peak: int
+    measured_peak: int
+    bound_bytes: int
+    predicted_seconds: float
     measured_seconds: float | None
-    recomputed: int | None
-    identical: bool | None
+    recomputed: int
+    identical: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +37,21 @@ class RivalCell:
     network: str
     rival: str
     measured_peak: int
-    rival_seconds: float
+    rival_seconds: float | None
     our_measured_peak: int | None
     our_seconds: float | None
-    base_seconds: float
-    rival_predicted: float | None
+    base_seconds: float | None
+    rival_predicted: float
     our_predicted: float | None
     base_predicted: float
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCell:
-    """The largest batch tried that meets the peak of the usual one."""
+    """The largest batch that meets the peak of the usual one at one extra forward pass.
+
+    `seconds` and `plain_seconds` are of the plan, and of the same batch without recomputation.
+    """
 
     network: str
     batch: int
@@ -58,6 +60,45 @@ class BatchCell:
     predicted_peak: int
     measured_peak: int | None
     extra_forward_passes: float
+    seconds: float | None
+    plain_seconds: float | None
+
+
+@dataclass
+class Tables:
+    """All rows that were measured, by network in the order of their first one."""
+
+    budgets: list[BudgetCell] = field(default_factory=list[BudgetCell])
+    rivals: list[RivalCell] = field(default_factory=list[RivalCell])
+    batches: list[BatchCell] = field(default_factory=list[BatchCell])
+
+    def put(self, cells: Sequence[BudgetCell | RivalCell | BatchCell]) -> None:
+        """Replace a network's rows of that kind; of rivals, those of the same strategies."""
+        new = {_key(cell) for cell in cells}
+        self.budgets = [c for c in self.budgets if _key(c) not in new]
+        self.rivals = [c for c in self.rivals if _key(c) not in new]
+        self.batches = [c for c in self.batches if _key(c) not in new]
+        for cell in cells:
+            if isinstance(cell, BudgetCell):
+                self.budgets.append(cell)
+            elif isinstance(cell, RivalCell):
+                self.rivals.append(cell)
+            else:
+                self.batches.append(cell)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Tables:
+        """From what `dataclasses.asdict` made, and a file kept."""
+        return cls(
+            [BudgetCell(**row) for row in document["budgets"]],
+            [RivalCell(**row) for row in document["rivals"]],
+            [BatchCell(**row) for row in document["batches"]],
+        )
+
+
+def _key(cell: BudgetCell | RivalCell | BatchCell) -> tuple[str, str, str]:
+    rival = cell.rival if isinstance(cell, RivalCell) else ""
+    return type(cell).__name__, cell.network, rival
 
 
 def _mib(value: int | None) -> str:
@@ -68,63 +109,105 @@ def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{1000 * value:.0f}"
 
 
-def text_of(
-    budgets: Sequence[BudgetCell], rivals: Sequence[RivalCell], batches: Sequence[BatchCell]
-) -> str:
+def _percent(value: float | None, base: float | None) -> str:
+    return "-" if value is None or not base else f"{100 * (value / base - 1):.1f}"
+
+
+def text_of(tables: Tables) -> str:
     """The tables as Markdown."""
-    rows = [
-        [
-            f"{c.network} {c.budget:g}",
-            _mib(c.budget_bytes),
-            _mib(c.predicted_peak) if c.measured_peak else f"not met; {_mib(c.predicted_peak)} is",
-            _mib(c.measured_peak),
-            _milliseconds(c.predicted_seconds),
-            _milliseconds(c.measured_seconds),
-            "-" if c.recomputed is None else str(c.recomputed),
-            {True: "yes", False: "NO", None: "-"}[c.identical],
-        ]
-        for c in budgets
-    ]
-    header = ["budget", "MiB", "predicted peak", "measured peak", "predicted ms", "CPU-ms"]
-    parts = [markdown([*header, "recomputed", "same bits"], rows)]
-    if rivals:
-        rows = [
+    parts: list[str] = []
+    if tables.budgets:
+        parts += _budgets(tables.budgets)
+    if tables.rivals:
+        parts += _rivals(tables.rivals)
+    if tables.batches:
+        parts.append(_batches(tables.batches))
+    return "\n\n".join(parts) + "\n"
+
+
+def _budgets(cells: Sequence[BudgetCell]) -> list[str]:
+    plain = {c.network: c for c in cells if c.budget == 1.0}
+    rows: list[list[str]] = []
+    for c in cells:
+        base = plain.get(c.network, c)
+        rows.append(
             [
-                f"{c.network} {c.rival}",
-                _mib(c.measured_peak),
-                _mib(c.our_measured_peak),
-                *map(_milliseconds, (c.base_seconds, c.rival_seconds, c.our_seconds)),
-                *map(_milliseconds, (c.base_predicted, c.rival_predicted, c.our_predicted)),
-            ]
-            for c in rivals
-        ]
-        header = ["at equal measured peak", "its MiB", "our MiB", "plain CPU-ms", "its", "ours"]
-        header += ["plain predicted ms", "its", "ours"]
-        parts.append(markdown(header, rows))
-        ratios = [
-            c.our_predicted / c.rival_predicted
-            for c in rivals
-            if c.our_predicted and c.rival_predicted
-        ]
-        seconds = [c.our_seconds / c.rival_seconds for c in rivals if c.our_seconds]
-        parts.append(
-            f"Ours over the rival's, geometric mean of {len(rivals)}: "
-            f"{geometric_mean(ratios):.3f} predicted, {geometric_mean(seconds):.3f} measured."
-        )
-    if batches:
-        rows = [
-            [
-                c.network,
+                f"{c.network} {c.budget:.3g}",
                 _mib(c.budget_bytes),
-                str(c.batch),
-                str(c.largest),
-                f"{c.largest / c.batch:.2f}x",
                 _mib(c.predicted_peak),
                 _mib(c.measured_peak),
-                f"{c.extra_forward_passes:.2f}",
+                "yes" if c.measured_peak <= c.budget_bytes else "NO",
+                _percent(c.predicted_seconds, base.predicted_seconds),
+                _milliseconds(c.measured_seconds),
+                _percent(c.measured_seconds, base.measured_seconds),
+                str(c.recomputed),
+                "yes" if c.identical else "NO",
             ]
-            for c in batches
+        )
+    header = ["budget", "MiB", "predicted peak", "measured peak", "within", "predicted extra %"]
+    header += ["CPU-ms", "extra %", "recomputed", "same bits"]
+    text = [markdown(header, rows)]
+    rising = [
+        f"{b.network} {b.budget:.3g}"
+        for a, b in pairwise(cells)
+        if a.network == b.network and b.measured_peak > a.measured_peak
+    ]
+    text.append(
+        f"Measured peaks that rise as the budget falls: {', '.join(rising) or 'none'}. "
+        f"The last row of a network is the least peak that was met; no plan can have less than "
+        + ", ".join(f"{_mib(c.bound_bytes)} ({n})" for n, c in plain.items())
+        + "."
+    )
+    return text
+
+
+def _rivals(cells: Sequence[RivalCell]) -> list[str]:
+    cells = sorted(cells, key=lambda c: (c.network, c.rival))
+    rows = [
+        [
+            f"{c.network} {c.rival}",
+            _mib(c.measured_peak),
+            _mib(c.our_measured_peak),
+            *map(_milliseconds, (c.base_seconds, c.rival_seconds, c.our_seconds)),
+            _percent(c.rival_seconds, c.base_seconds),
+            _percent(c.our_seconds, c.base_seconds),
+            _percent(c.rival_predicted, c.base_predicted),
+            _percent(c.our_predicted, c.base_predicted),
         ]
-        header = ["largest batch", "budget MiB", "usual", "largest", "ratio", "predicted peak"]
-        parts.append(markdown([*header, "measured peak", "extra forward passes"], rows))
-    return "\n\n".join(parts) + "\n"
+        for c in cells
+    ]
+    header = ["at equal measured peak", "its MiB", "our MiB", "plain CPU-ms", "its", "ours"]
+    header += ["its extra %", "ours", "its predicted extra %", "ours"]
+    text = [markdown(header, rows)]
+    for rival in dict.fromkeys(c.rival for c in cells):
+        same = [c for c in cells if c.rival == rival]
+        predicted = [c.our_predicted / c.rival_predicted for c in same if c.our_predicted]
+        seconds = [
+            c.our_seconds / c.rival_seconds for c in same if c.our_seconds and c.rival_seconds
+        ]
+        text.append(
+            f"Our time over that of {rival}, geometric mean of {len(predicted)}: "
+            f"{geometric_mean(predicted):.3f} predicted, {geometric_mean(seconds):.3f} measured."
+        )
+    return text
+
+
+def _batches(cells: Sequence[BatchCell]) -> str:
+    rows = [
+        [
+            c.network,
+            _mib(c.budget_bytes),
+            str(c.batch),
+            str(c.largest),
+            f"{c.largest / c.batch:.2f}x",
+            _mib(c.predicted_peak),
+            _mib(c.measured_peak),
+            f"{c.extra_forward_passes:.2f}",
+            _milliseconds(c.seconds),
+            _milliseconds(c.plain_seconds),
+        ]
+        for c in cells
+    ]
+    header = ["largest batch", "budget MiB", "usual", "largest", "ratio", "predicted peak"]
+    header += ["measured peak", "extra forward passes", "CPU-ms", "plain CPU-ms"]
+    return markdown(header, rows)

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from lowtide.ir import Graph, Op
 
-__all__ = ["default_cache", "profile_ops"]
+__all__ = ["default_cache", "known_operand", "profile_ops"]
 
-_VERSION = 1
+_VERSION = 2
 _RUNS = 4
 _TIMEOUT_S = 900.0
 _MAX_CONSTANT = 1 << 16  # bytes of a constant operand that belongs to the key
@@ -97,8 +97,35 @@ def _no_scratch(operation: TfOperation) -> bool:
     return any(word in operation.type for word in words)
 
 
-def _constant(tensor: Any) -> Any:
-    """The value of a constant operand that is small enough to matter, else None."""
+# Operands that hold the shape of the result, which the trace knows though it computes them.
+_RESULT_SHAPE = {
+    "BroadcastTo": 1,
+    "Conv2DBackpropFilter": 1,
+    "Conv2DBackpropInput": 0,
+    "Conv3DBackpropFilterV2": 1,
+    "Conv3DBackpropInputV2": 0,
+    "DepthwiseConv2dNativeBackpropFilter": 1,
+    "DepthwiseConv2dNativeBackpropInput": 0,
+    "Fill": 0,
+    "Slice": 2,
+}
+
+
+def known_operand(operation: TfOperation, index: int) -> Any:
+    """The value of an operand that is known and small enough to matter, else None.
+
+    Made-up sizes would be none: a kernel that is told to make nothing takes no time.
+    """
+    tensor: Any = operation.inputs[index]
+    result: Any = operation.outputs[0].shape if operation.outputs else None
+    if tensor.op.type != "Const" and result is not None and result.is_fully_defined():
+        kind = tensor.dtype.as_numpy_dtype
+        if _RESULT_SHAPE.get(operation.type) == index:
+            return np.asarray(result.as_list(), kind)
+        if operation.type == "Tile" and index == 1:
+            operand = cast("Any", operation.inputs[0]).shape
+            if operand.is_fully_defined() and 0 not in operand.as_list():
+                return np.asarray(result.as_list(), kind) // np.asarray(operand.as_list(), kind)
     if tensor.op.type != "Const":
         return None
     value = load_tensorflow("tensorflow.python.framework.tensor_util").MakeNdarray(
@@ -114,9 +141,9 @@ def _key(operation: TfOperation) -> str:
         if not name.startswith("_"):
             digest.update(name.encode())
             digest.update(node.attr[name].SerializeToString(deterministic=True))
-    for tensor in operation.inputs:
+    for index, tensor in enumerate(operation.inputs):
         digest.update(f"{tensor.dtype.name}{tensor.shape.as_list()}".encode())
-        value = _constant(tensor)
+        value = known_operand(operation, index)
         if value is not None:
             digest.update(value.tobytes())
     digest.update(_machine().encode())
@@ -162,8 +189,8 @@ def _run(operations: Mapping[str, TfOperation]) -> _Costs:
     with graph.as_default():
         for key, operation in operations.items():
             inputs: list[Any] = []
-            for tensor in operation.inputs:
-                value = _constant(tensor)
+            for index, tensor in enumerate(operation.inputs):
+                value = known_operand(operation, index)
                 if value is not None:
                     inputs.append(tensorflow.constant(value, tensor.dtype))
                     continue

@@ -34,7 +34,8 @@ def run(folder: Path, *names: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run(tmp_path_factory.mktemp("small"), "semantics", "refusals", "planning", "updates")
+    names = ("semantics", "refusals", "planning", "updates", "sizes")
+    return run(tmp_path_factory.mktemp("small"), *names)
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +108,24 @@ def test_keras_fit_is_what_it_was(large: dict[str, Any]) -> None:
     )
     # Two shapes of a batch, 8 and 4, one budget: of the first.
     assert len(found["peaks"]) == 2
-    assert found["budgets"] == [int(0.6 * found["before"])] * 2
+    assert found["budgets"] == [int(0.46 * found["before"])] * 2
     assert all(p <= b for p, b in zip(found["peaks"], found["budgets"], strict=True))
+    # Half of what the step allocates: of activations less is left, as gradients are needed anyway.
+    assert found["measured_before"] == pytest.approx(found["before"], rel=0.01)
+    assert 0 < found["measured"] <= found["measured_before"] / 2
+
+
+def test_ops_are_measured_with_the_sizes_that_they_have(small: dict[str, Any]) -> None:
+    found = small["sizes"]
+    assert set(found) >= {
+        "Conv2DBackpropInput",
+        "Conv2DBackpropFilter",
+        "DepthwiseConv2dNativeBackpropFilter",
+        "DepthwiseConv2dNativeBackpropInput",
+        "Tile",
+    }
+    for given, made in found.values():
+        assert given == made
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cache_folder", "plan_key", "read_plan", "write_plan"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 def cache_folder() -> Path:

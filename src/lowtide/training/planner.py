@@ -10,20 +10,25 @@ from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
 from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.costs import CostModel
+from lowtide.solvers.remat.bounds import peak_bound
 from lowtide.solvers.remat.registry import get_solver
 from lowtide.solvers.status import Status
+from lowtide.training.coarsen import coarsen
 from lowtide.training.contract import contract
+from lowtide.training.multilevel import multilevel
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lowtide.ir import Graph, Op, Tensor
+    from lowtide.solvers.remat.problem import RematProblem
 
 __all__ = ["Found", "find_sequence", "late_bytes"]
 
 _ATTEMPTS = 4
 _PROBES = 5
+_PART = 0.6  # of the time, for the budget itself, at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ def find_sequence(
     graph: Graph,
     budget_bytes: int | None,
     *,
+    peak_before_bytes: int | None = None,
     solver: str = "search",
     time_limit_s: float = 30.0,
     seed: int = 0,
@@ -79,7 +85,8 @@ def find_sequence(
     Args:
         graph: of a step; its own order is the one to compare with.
         budget_bytes: None keeps that order.
-        solver: a named solver of rematerialization.
+        peak_before_bytes: of the order to compare with, where the graph's own is another one.
+        solver: a named solver of rematerialization; `search` takes several sizes of the problem.
         time_limit_s: for all searches together, about.
         seed: of the search.
         closest: where no sequence within the budget was found, hand out the one of the smallest
@@ -95,7 +102,20 @@ def find_sequence(
     if budget_bytes is None or before <= budget_bytes:
         return Found(graph.ops, before, before, 0, once, once)
     end = time.monotonic() + time_limit_s
-    solve = get_solver(solver)
+    named = None if solver == "search" else get_solver(solver)
+
+    def solve(
+        problem: RematProblem, limit_s: float, known: Sequence[tuple[int, ...]]
+    ) -> tuple[tuple[int, ...] | None, bool]:
+        """A sequence, and whether there is surely none."""
+        if named is None:
+            found = multilevel(problem, time_limit_s=limit_s, seed=seed, start=known)
+            return found.sequence, found.status is Status.INFEASIBLE
+        # Most of them take the square of the ops in time; groups of ops are fewer.
+        coarse = coarsen(problem)
+        plan = named(coarse.problem, time_limit_s=limit_s, seed=seed).sequence
+        return (None if plan is None else coarse.expand(plan)), False
+
     bound = 0
     proven = False
 
@@ -106,15 +126,16 @@ def find_sequence(
         # The problem counts light bytes as if they were all there at the peak. At first without
         # them, since the simulation decides; then with them, which is safe; then with less.
         aim = budget + light
+        known: tuple[tuple[int, ...], ...] = ()
         for _ in range(_ATTEMPTS):
             problem = contracted.problem.with_budget(aim)
-            answer = solve(problem, time_limit_s=max(0.1, limit_s), seed=seed)
-            bound = max(bound, answer.peak_bound_bytes - light)
-            if answer.sequence is None:
-                if answer.status is Status.INFEASIBLE and bound > budget:
+            bound = max(bound, peak_bound(problem)[0] - light)
+            sequence, impossible = solve(problem, max(0.1, limit_s), known)
+            if sequence is None:
+                if impossible and bound > budget:
                     proven = True
                 return None
-            steps = contracted.expand(answer.sequence)
+            steps = contracted.expand(sequence)
             peak = simulate(unroll(graph, steps), ACCOUNTING).peak_bytes + late_bytes(steps)
             if peak <= budget:
                 cost = sum(costs[op] for op in steps)
@@ -122,12 +143,14 @@ def find_sequence(
             aim = min(budget, aim - max(peak - budget, 1))
             if aim <= 0:
                 return None
+            known, limit_s = (sequence,), limit_s / 2
         return None
 
-    found = within(budget_bytes, 0.6 * time_limit_s)
+    found = within(budget_bytes, _PART * time_limit_s)
     if found is not None:
         return found
     # The smallest budget that can be met, by bisection.
+    before = min(before, peak_before_bytes or before)
     low, high = max(budget_bytes, bound), before
     best = Found(graph.ops, before, before, bound, once, once)
     for _ in range(_PROBES):

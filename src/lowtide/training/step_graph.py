@@ -31,7 +31,8 @@ class StepGraph:
 
     Attributes:
         function: the `ConcreteFunction`, without calls.
-        graph: of it, in the trace's order, or with updates moved forward where that needs less.
+        graph: of it, in the trace's order, or with updates moved forward where that is over the
+            budget.
         before_bytes: the simulated peak of the trace's own order.
     """
 
@@ -54,7 +55,9 @@ class StepGraph:
                 op.workspace_bytes, op.workspace_known = 0, True
         self.before_bytes = simulate(self.graph, ACCOUNTING).peak_bytes
         self.trace_order = tuple(op.name for op in self.graph.ops)
-        if settings.budget is not None:
+        budget = budget_bytes(settings.budget, self.before_bytes)
+        over = not scratch or (budget is not None and self.before_bytes > budget)
+        if budget is not None and over:
             self.graph = self._earlier()
 
     def plan(self, budget: int | None, *, closest: bool = False) -> TrainingPlan:
@@ -84,6 +87,7 @@ class StepGraph:
         found = find_sequence(
             graph,
             budget,
+            peak_before_bytes=self.before_bytes,
             solver=settings.solver,
             time_limit_s=settings.time_limit_s,
             seed=settings.seed,
@@ -111,13 +115,19 @@ class StepGraph:
         return plan
 
     def _earlier(self) -> Graph:
-        """The graph with updates as soon as their gradients are there, if its peak is lower."""
+        """The graph with updates as soon as their gradients are there.
+
+        Also where that alone saves nothing, as an update's own scratch may come at the worst
+        moment: a plan may still wait with it, but stateful ops keep their order in a plan, and
+        updates in the trace's order, first weights first, would keep the gradients of all others
+        until the end.
+        """
         concrete: Any = self.function
         graph = self.graph
         handles = {id(variable.handle) for variable in concrete.trainable_variables}
         trainable = {inner.name for outer, inner in concrete.graph.captures if id(outer) in handles}
         order = early_updates(graph, trainable)
-        if simulate(graph, ACCOUNTING, order).peak_bytes >= self.before_bytes:
+        if order == graph.ops:
             return graph
         early = import_function(self.function, [cast("TfOperation", op.source) for op in order])
         for op in early.ops:
