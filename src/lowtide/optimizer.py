@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from lowtide import emission
 from lowtide.errors import InputError, PlanError, VerificationError
 from lowtide.passes.rewrite.registry import rule_of
+from lowtide.pictures.build import build_scene
+from lowtide.pictures.exports import Exports, export, format_of
+from lowtide.pictures.record import Recorder
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
 from lowtide.rewriting import improve, replay
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from lowtide.passes.plan import Plan
+    from lowtide.pictures.record import Record
     from lowtide.planning import Planned, Progress
     from lowtide.report import Report
 
@@ -48,6 +52,7 @@ class Result:
     report: Report
     plan: Plan
     _planned: Planned = field(repr=False)
+    _record: Record | None = field(default=None, repr=False)
 
     @property
     def budget_met(self) -> bool:
@@ -65,6 +70,20 @@ class Result:
         emission.refuse_source(prepared.source.path, destination, folder=folder)
         with tempfile.TemporaryDirectory(prefix="lowtide-") as work:
             prepared.stage(self._planned, destination, Path(work)).commit()
+        return destination
+
+    def draw(self, path: str | Path) -> Path:
+        """Write a picture; its name's ending says which: .html, .svg, .png, .json (Chrome trace).
+
+        Raises:
+            InputError: another ending, `path` is the source model, or it cannot be written.
+            MissingExtraError: a PNG without the extra.
+        """
+        destination = Path(path)
+        wanted = format_of(destination)
+        Exports(**{wanted: destination}).refuse(self._planned.prepared.source.path)
+        scene = build_scene(self._planned, self.report, self._record)
+        emission.write_bytes(destination, export(scene, wanted))
         return destination
 
 
@@ -88,6 +107,10 @@ def optimize(
     quantize: str = "none",
     representative: str | Path | None = None,
     rewrite: str | None = None,
+    html: str | Path | None = None,
+    svg: str | Path | None = None,
+    png: str | Path | None = None,
+    trace: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Plan a model for the least peak memory, and write it where `output` says.
@@ -118,6 +141,10 @@ def optimize(
         representative: an .npz with an array [samples, ...] for each input, by its name.
         rewrite: which rewrites may lower the peak: `exact` (they keep every bit), `float` (also
             those that regroup sums of floats) or `none`; by default what the pipeline says, exact.
+        html: where to write the report as a page; also where a budget is not met.
+        svg: where to write the picture for papers.
+        png: the same in pixels, which needs the extra `png`.
+        trace: where to write the executions as Chrome trace JSON.
         progress: told about stages and bounds.
 
     Raises:
@@ -145,8 +172,11 @@ def optimize(
     plan_path = None if plan_out is None else Path(plan_out)
     emission.refuse_source(model, plan_path)
     emission.refuse_source(model, destination, folder=settings.target in FOLDERS)
-    planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
-    return _finish(planned, destination, plan_out, verify, progress, started)
+    exports = Exports.of(html, svg, png, trace)
+    exports.refuse(model, destination, plan_path, device, costs, representative)
+    recorder = Recorder(progress)
+    planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
+    return _finish(planned, destination, plan_out, verify, recorder, started, exports)
 
 
 def analyze(
@@ -165,11 +195,16 @@ def analyze(
     quantize: str = "none",
     representative: str | Path | None = None,
     rewrite: str | None = None,
+    html: str | Path | None = None,
+    svg: str | Path | None = None,
+    png: str | Path | None = None,
+    trace: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Report the peak of a model, what makes it, and what a better order would need.
 
-    Writes and executes nothing. Arguments and errors are those of `optimize`.
+    Executes nothing, and writes nothing but the pictures that are asked for. Arguments and errors
+    are those of `optimize`.
     """
     settings = Settings.of(
         target=target_for(model, target),
@@ -188,8 +223,13 @@ def analyze(
         rewrite=rewrite,
     )
     started = time.perf_counter()
-    planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
-    return build_report(planned, None, None, started=started)
+    exports = Exports.of(html, svg, png, trace)
+    exports.refuse(model, device, costs, representative)
+    recorder = Recorder(progress)
+    planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
+    report = build_report(planned, None, None, started=started)
+    exports.write(planned, report, recorder.record)
+    return report
 
 
 def apply(
@@ -215,14 +255,15 @@ def apply(
         plan = load_plan(plan)
     emission.refuse_source(model, destination, folder=plan.target in FOLDERS)
     settings = Settings.from_plan(plan, threads)
-    prepared = prepare(model, settings, progress)
+    recorder = Recorder(progress)
+    prepared = prepare(model, settings, recorder)
     if prepared.source.sha256 != plan.model_sha256:
         raise PlanError(
             f"the plan was made for the model with SHA-256 {plan.model_sha256[:12]}..., "
             f"{model} has {prepared.source.sha256[:12]}...: run optimize on this model"
         )
     planned = replay(prepared, plan) if plan.rewrites else prepared.adopt(plan)
-    return _finish(planned, destination, None, verify, progress, started)
+    return _finish(planned, destination, None, verify, recorder, started, Exports())
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -251,17 +292,19 @@ def _finish(
     destination: Path | None,
     plan_out: str | Path | None,
     verify: bool,
-    progress: Progress | None,
+    recorder: Recorder,
     started: float,
+    exports: Exports,
 ) -> Result:
     """Emit, verify, measure and report; commit the files only at the very end."""
     if not planned.within_budget:
         report = build_report(planned, None, None, started=started)
-        return Result(report, planned.plan, planned)
+        exports.write(planned, report, recorder.record)
+        return Result(report, planned.plan, planned, recorder.record)
     outcome = None
     if destination is not None or verify:
-        if verify and progress is not None:
-            progress.stage("verify and measure")
+        if verify:
+            recorder.stage("verify and measure")
         planned, outcome = _tried(planned, destination, verify=verify)
         if outcome is not None and outcome.is_worse:
             planned = planned.prepared.keep_default_order()
@@ -269,7 +312,8 @@ def _finish(
     if plan_out is not None:
         emission.write_text(Path(plan_out), planned.plan.to_json())
     report = build_report(planned, outcome, destination, started=started)
-    return Result(report, planned.plan, planned)
+    exports.write(planned, report, recorder.record)
+    return Result(report, planned.plan, planned, recorder.record)
 
 
 def _tried(

@@ -1,0 +1,106 @@
+"""Curves and rectangles as SVG paths, for pictures and for the page.
+
+top ┌──────────────┐ bytes
+    │   ┌─┐  frame │
+    │ ┌─┘ └──      │
+  0 └──────────────┘ steps
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lowtide.pictures.scene import Block
+
+__all__ = ["Frame", "curve", "envelope", "number", "rectangles", "round_up", "ticks"]
+
+_MOST_POINTS = 8000  # of a curve; above, a point is the highest of several steps
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A rectangle of the picture, and what its sides mean: steps from 0, bytes from 0 upwards."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    steps: int
+    bytes: int
+
+    def x(self, step: float) -> float:
+        """Where a step begins."""
+        return self.left + self.width * step / max(self.steps, 1)
+
+    def y(self, count: float) -> float:
+        """The height of a number of bytes."""
+        return self.top + self.height * (1 - count / max(self.bytes, 1))
+
+
+def number(value: float) -> str:
+    """At most two decimals, and none that are zeros."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def curve(values: Sequence[int], frame: Frame, *, closed: bool) -> str:
+    """One stair per step, from the floor; closed along the floor for an area."""
+    group = -(-len(values) // _MOST_POINTS) or 1
+    parts = [f"M{number(frame.x(0))} {number(frame.y(0))}"]
+    last = ""
+    heights = envelope(values, group)
+    for index, value in enumerate(heights):
+        y = number(frame.y(value))
+        if y != last:
+            if last:
+                parts.append(f"H{number(frame.x(index * group))}")
+            parts.append(f"V{y}")
+            last = y
+    parts.append(f"H{number(frame.x(len(values)))}")
+    parts.append(f"V{number(frame.y(0))}" + "Z" * closed)
+    return "".join(parts)
+
+
+def envelope(values: Sequence[int], group: int) -> list[int]:
+    """The highest of every `group` values."""
+    return [max(values[at : at + group]) for at in range(0, len(values), group)]
+
+
+def rectangles(blocks: Iterable[Block], frame: Frame) -> str:
+    """One path of all blocks that have an offset: time to the right, address upwards."""
+    parts: list[str] = []
+    for block in blocks:
+        if block.offset is None:
+            continue
+        x, right = number(frame.x(block.start)), number(frame.x(block.stop))
+        low, high = number(frame.y(block.offset)), number(frame.y(block.offset + block.nbytes))
+        parts.append(f"M{x} {low}V{high}H{right}V{low}Z")
+    return "".join(parts)
+
+
+def round_up(count: int) -> tuple[int, int]:
+    """A round number of bytes that is not below, and the distance of its three to six ticks."""
+    unit = 1
+    while unit * 1024 < count:
+        unit *= 1024
+    for factor in (1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256, 320):
+        for part in (4, 1) if unit > 1 and factor < 4 else (1,):
+            step = factor * unit // part
+            if step * 5 >= count:
+                return -(-count // step) * step or 1, step
+    return unit * 1024, unit * 256
+
+
+def ticks(steps: int, most: int) -> tuple[int, ...]:
+    """Round step numbers from 0 to `steps`, at most about `most`."""
+    distance = 1
+    for factor in (1, 2, 5):
+        scale = 1
+        while steps / (factor * scale) > most:
+            scale *= 10
+        distance = factor * scale if factor == 1 else min(distance, factor * scale)
+    return tuple(range(0, steps + 1, max(distance, 1)))
