@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide import emission
-from lowtide.errors import InputError, PlanError, VerificationError
+from lowtide.errors import VerificationError
+from lowtide.passes.plan import Plan
 from lowtide.passes.rewrite.registry import rule_of
 from lowtide.pictures.build import build_scene
 from lowtide.pictures.exports import Exports, export, format_of
 from lowtide.pictures.record import Recorder
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
-from lowtide.rewriting import improve, replay
+from lowtide.rewriting import improve
+from lowtide.saved import adopted, load_plan
 from lowtide.settings import FOLDERS, Settings, target_for
 from lowtide.targets import prepare
 
@@ -30,14 +32,13 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
-    from lowtide.passes.plan import Plan
     from lowtide.pictures.record import Record
     from lowtide.planning import Planned, Progress
     from lowtide.report import Report
 
     Source = str | Path | onnx.ModelProto | onnx_ir.Model
 
-__all__ = ["Result", "analyze", "apply", "load_plan", "optimize"]
+__all__ = ["Result", "analyze", "apply", "load_plan", "optimize", "plot"]
 
 
 @dataclass(frozen=True)
@@ -246,45 +247,40 @@ def apply(
     Raises:
         PlanError: the plan is malformed, was made for another model, or does not fit its graph.
     """
-    from lowtide.passes.plan import Plan
-
     started = time.perf_counter()
     destination = Path(output)
     if not isinstance(plan, Plan):
         emission.refuse_source(plan, destination, folder=True)
         plan = load_plan(plan)
     emission.refuse_source(model, destination, folder=plan.target in FOLDERS)
-    settings = Settings.from_plan(plan, threads)
     recorder = Recorder(progress)
-    prepared = prepare(model, settings, recorder)
-    if prepared.source.sha256 != plan.model_sha256:
-        raise PlanError(
-            f"the plan was made for the model with SHA-256 {plan.model_sha256[:12]}..., "
-            f"{model} has {prepared.source.sha256[:12]}...: run optimize on this model"
-        )
-    planned = replay(prepared, plan) if plan.rewrites else prepared.adopt(plan)
+    planned = adopted(plan, model, threads, recorder)
     return _finish(planned, destination, None, verify, recorder, started, Exports())
 
 
-def load_plan(path: str | Path) -> Plan:
-    """A plan that was saved.
+def plot(
+    plan: str | Path | Plan,
+    model: str | Path,
+    output: str | Path,
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """Draw a saved plan of a model; the ending of `output` says how: .html, .svg, .png, .json.
 
     Raises:
-        PlanError: it is malformed.
-        InputError: the file cannot be read.
+        InputError: another ending, or a file that is read would be written over.
+        PlanError: the plan is malformed, was made for another model, or does not fit its graph.
+        MissingExtraError: a PNG without the extra.
     """
-    from lowtide.passes.plan import Plan
-
-    return Plan.from_json(_read_text(Path(path)))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > 1 << 28:
-            raise InputError(f"{path} has {path.stat().st_size:,} bytes: too large for a plan")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the plan {path} cannot be read: {error}") from None
+    started = time.perf_counter()
+    exports = Exports(**{format_of(Path(output)): Path(output)})
+    exports.refuse(model, plan)
+    made = plan if isinstance(plan, Plan) else load_plan(plan)
+    recorder = Recorder(progress)
+    planned = adopted(made, model, None, recorder)
+    report = build_report(planned, None, None, started=started)
+    exports.write(planned, report, recorder.record)
+    return report
 
 
 def _finish(

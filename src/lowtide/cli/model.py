@@ -15,7 +15,7 @@ from lowtide.units import parse_bytes, parse_seconds
 if TYPE_CHECKING:
     from lowtide.report import Report
 
-__all__ = ["analyze", "apply", "budget_error", "optimize", "parse_dims"]
+__all__ = ["analyze", "apply", "budget_error", "optimize", "parse_dims", "width"]
 
 Model = Annotated[
     Path,
@@ -304,15 +304,14 @@ def _print(report: Report, *, as_json: bool, detail: bool = False) -> None:
         return
     from rich.console import Console
 
-    width = None if "COLUMNS" in os.environ else _width()
-    report.render(Console(highlight=False, width=width), detail=detail)
+    report.render(Console(highlight=False, width=width()), detail=detail)
 
 
-def _width() -> int | None:
-    """Off a terminal nothing is wrapped to 80 columns."""
+def width() -> int | None:
+    """Of what is printed: None for the terminal's; off one, nothing is wrapped to 80 columns."""
     import sys
 
-    return None if sys.stdout.isatty() else 120
+    return None if "COLUMNS" in os.environ or sys.stdout.isatty() else 120
 
 
 def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | None:

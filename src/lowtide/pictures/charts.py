@@ -150,7 +150,10 @@ def hot_drawing(hot: HotRegion) -> str:
 
 
 def solver_chart(record: Record) -> str:
-    """Best value and bound over the time of each solver, side by side, each on its own scale."""
+    """Best value and bound over the time of each solver, side by side, each on its own scale.
+
+    The scales do not begin at zero: the distance of the two is what counts.
+    """
     return "".join(_stage(stage) for stage in record.solving)
 
 
@@ -165,15 +168,15 @@ def _stage(stage: Stage) -> str:
     def x(seconds: float) -> str:
         return number(1000 * (seconds - start) / (stop - start))
 
-    def y(count: float) -> str:
-        return number(300 * (1 - (count - low) / (top - low)))
+    def y(count: float) -> float:
+        return 300 * (1 - (count - low) / (top - low))
 
     def stair(pairs: list[tuple[float, int]]) -> str:
         if not pairs:
             return ""
-        path = f"M{x(pairs[0][0])} {y(pairs[0][1])}"
+        path = f"M{x(pairs[0][0])} {number(y(pairs[0][1]))}"
         for seconds, count in pairs[1:]:
-            path += f"H{x(seconds)}V{y(count)}"
+            path += f"H{x(seconds)}V{number(y(count))}"
         return f"{path}H1000"
 
     best = stair([(p.seconds, p.best_bytes) for p in points if p.best_bytes is not None])
@@ -188,11 +191,22 @@ def _stage(stage: Stage) -> str:
         f"{format_bytes(last.bound_bytes)}, {gap or 'no value found'}, after "
         f"{last.seconds - start:.2f} s of {stop - start:.2f} s"
     )
+    scale = "".join(
+        f'<text x="100%" y="{number(y(count) / 3)}%" dx="-8" dy="4">{format_bytes(count)}</text>'
+        for count in sorted({last.bound_bytes, last.best_bytes or last.bound_bytes})
+        if count == last.bound_bytes or abs(y(count) - y(last.bound_bytes)) > 30
+    )
+    marks = "".join(
+        f'<text x="{at}%" y="13">{number(share * (stop - start))} s</text>'
+        for at, share in ((0, 0.0), (50, 0.5), (100, 1.0))
+    )
     return (
-        f'<figure class="stage"><svg viewBox="0 0 1000 300" preserveAspectRatio="none" role="img" '
-        f'aria-label="{safe(words)}"><path class="line before" d="{best}"/>'
-        f'<path class="line bound" d="{bound}"/></svg><figcaption>{safe(words)}</figcaption>'
-        f"</figure>"
+        f'<figure class="stage"><div class="chart"><svg class="scale" aria-hidden="true">{scale}'
+        f'</svg><div class="plot"><svg class="shapes" viewBox="0 0 1000 300" '
+        f'preserveAspectRatio="none" role="img" aria-label="{safe(words)}">'
+        f'<path class="line before" d="{best}"/><path class="line bound" d="{bound}"/></svg></div>'
+        f'<svg class="marks" aria-hidden="true">{marks}</svg></div>'
+        f"<figcaption>{safe(words)}</figcaption></figure>"
     )
 
 

@@ -60,6 +60,8 @@ class Recorder:
 
     def stage(self, text: str) -> None:
         """The work turns to something else."""
+        if self._stages and self._stages[-1][0] == "rewrite" and text == "plan":
+            text = "plan of the rewritten model"
         self._stages.append((text, self._clock() - self._started, []))
         if self._progress is not None:
             self._progress.stage(text)

@@ -54,7 +54,9 @@ class Block:
     kind: Kind
 
     def name_at(self, step: int) -> str:
-        """The tensor that is in it at a step."""
+        """The tensor that is in it at a step; of workspace, whose it is."""
+        if self.kind is Kind.WORKSPACE:
+            return f"workspace of {self.names[0]}"
         found = self.names[0]
         for name, birth in zip(self.names, self.births, strict=True):
             if birth <= step:

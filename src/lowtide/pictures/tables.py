@@ -108,7 +108,7 @@ def live_table(run: Run, title: str) -> str:
     live = run.live_at(at)
     rows = "".join(
         f'<tr><th scope="row" class="name"><span class="swatch {_class(block.kind)}" '
-        f'aria-hidden="true"></span>{safe(clipped(_named(block.name_at(at), block.kind), 96))}'
+        f'aria-hidden="true"></span>{safe(clipped(block.name_at(at), 96))}'
         f"</th><td>{block.nbytes:,}</td><td>{100 * block.nbytes / max(run.peak_bytes, 1):.1f} %"
         f'</td><td>{_lifetime(block)}</td><td class="word">{block.kind.value}'
         f"</td></tr>"
@@ -125,14 +125,10 @@ def live_table(run: Run, title: str) -> str:
     return (
         f"<table><caption>{title}: {total:,} bytes while <code>{safe(clipped(moment.op, 96))}"
         f'</code> runs, step {at:,}</caption><thead><tr><th scope="col">tensor</th>'
-        f'<th scope="col">bytes</th><th scope="col">of the peak</th>'
+        f'<th scope="col">bytes</th><th scope="col">share</th>'
         f'<th scope="col">live in steps</th><th scope="col" class="word">kind</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
-
-
-def _named(name: str, kind: Kind) -> str:
-    return f"workspace of {name}" if kind is Kind.WORKSPACE else name
 
 
 def _lifetime(block: Block) -> str:
@@ -152,7 +148,8 @@ def repeats(scene: Scene) -> str:
     if len(ranked) > _MOST_ROWS:
         rest = sum(count for _, count in ranked[_MOST_ROWS:])
         rows.append((f"{len(ranked) - _MOST_ROWS} other ops", [f"{rest:,}"]))
-    return _table("Ops that run again", ("op", "more runs"), rows) if rows else ""
+    table = _table("Ops that run again", ("op", "more runs"), rows)
+    return f'<div class="narrow">{table}</div>' if rows else ""
 
 
 def rewrites(report: Report) -> str:
