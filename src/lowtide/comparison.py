@@ -31,7 +31,8 @@ def compare(
 ) -> Difference:
     """What `b` does otherwise than `a`.
 
-    Each is a plan (`.json`) or a model, which is taken in its own order. Sizes, and with them the
+    Each is a plan (`.json`) or a model, which is taken in its own order, for the target of its
+    plan if it is compared with one and `target` is None. Sizes, and with them the
     curves and the tensors at the peak, are known of a plan whose model is the other one or among
     `models`; what else is compared, the plans say themselves.
 
@@ -47,7 +48,7 @@ def compare(
         if not any(plan is not None and _belongs(path, plan) for plan in plans):
             raise InputError(f"--model {path}: neither plan was made for it: drop it")
     sides = [
-        _of_model(path, target, progress)
+        _of_model(path, _settings(path, target, plans), progress)
         if plan is None
         else _of_plan(path, plan, next((m for m in known if _belongs(m, plan)), None), progress)
         for path, plan in zip(given, plans, strict=True)
@@ -70,8 +71,16 @@ def _belongs(model: Path, plan: Plan) -> bool:
         raise InputError(f"{model} cannot be read: {error.strerror or error}") from None
 
 
-def _of_model(path: Path, target: str | None, progress: Progress | None) -> Side:
-    prepared = prepare(path, Settings.of(target=target_for(path, target)), progress)
+def _settings(model: Path, target: str | None, plans: Sequence[Plan | None]) -> Settings:
+    """Those of a plan that was made for the model, so that both speak of the same graph."""
+    for plan in plans:
+        if target is None and plan is not None and _belongs(model, plan):
+            return Settings.from_plan(plan, None)
+    return Settings.of(target=target_for(model, target))
+
+
+def _of_model(path: Path, settings: Settings, progress: Progress | None) -> Side:
+    prepared = prepare(path, settings, progress)
     timeline = prepared.source_order
     run = run_of(timeline, prepared.accounting.alignment)
     names = tuple(moment.op for moment in run.moments)

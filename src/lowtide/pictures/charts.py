@@ -1,7 +1,7 @@
 """The page's drawings: SVG without colours or sizes of its own; the page's style gives both.
 
 A chart is three layers on one another. What has to stretch (curves, rectangles) is drawn in steps
-and thousandths of the height; lines and labels are placed in percent and keep their size.
+and parts of the height; lines and labels are placed in percent and keep their size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["arena_chart", "hot_drawing", "live_chart", "solver_chart"]
 
-_UNITS = 1000
+_UNITS = 4000
 _ROW, _BOX, _LABEL = 40, 30, 190
 
 
@@ -33,14 +33,13 @@ def live_chart(scene: Scene) -> str:
         highest = max(highest, budget)
     top, distance = round_up(highest)
     steps = max(len(before.moments), len(after.moments), 1)
-    frame = Frame(0, 0, steps, _UNITS, steps, top)
+    frame = Frame(0, 0, steps, _UNITS, steps, top, 0)
     shapes = "".join(
-        f'<path class="area {name}" d="{curve(_live(run), frame, closed=True)}"/>'
-        f'<path class="line {name}" d="{curve(_live(run), frame, closed=False)}"/>'
+        f'<path class="area line {name}" d="{curve(_live(run), frame)}"/>'
         for name, run in (("before", before), ("after", after))
     )
     shapes += "".join(
-        f'<path class="again" d="M{i} {_UNITS}v-34h1v34Z"/>'
+        f'<path class="again" d="M{i} {_UNITS}v-136h1v136Z"/>'
         for i, moment in enumerate(after.moments)
         if moment.again
     )
@@ -57,13 +56,13 @@ def arena_chart(scene: Scene) -> str:
     runs = {"before": scene.before, "after": scene.after}
     top, distance = round_up(max(run.arena_bytes or 1 for run in runs.values()))
     steps = max(*(len(run.moments) for run in runs.values()), 1)
-    frame = Frame(0, 0, steps, _UNITS, steps, top)
+    frame = Frame(0, 0, steps, _UNITS, steps, top, 0)
     shapes = ""
     for name, run in runs.items():
         paths = "".join(
             f'<path class="kind-{kind.name.lower().replace("_", "-")}" '
             f'd="{rectangles([b for b in run.blocks if b.kind is kind], frame)}"/>'
-            for kind in Kind
+            for kind in sorted(Kind, key=lambda kind: kind is Kind.RECOMPUTED)
             if any(b.kind is kind and b.offset is not None for b in run.blocks)
         )
         dense = " dense" if len(run.blocks) > 1500 else ""

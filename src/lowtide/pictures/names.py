@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Clipper", "clipped", "safe"]
+__all__ = ["Clipper", "clipped", "plain", "safe"]
 
 _LONGEST = 400
 _SHORTEST = 12
@@ -25,15 +25,20 @@ def clipped(text: str, most: int) -> str:
 
 
 def safe(text: str) -> str:
-    """Escaped for text and attributes, without characters that XML and UTF-8 cannot hold."""
-    return escape("".join(c if _allowed(c) else "\N{REPLACEMENT CHARACTER}" for c in text))
+    """Plain text, escaped for elements and attributes."""
+    return escape(plain(text))
+
+
+def plain(text: str) -> str:
+    """Without characters that XML and UTF-8 cannot hold, or that reorder the text after them."""
+    return "".join(c if _allowed(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _allowed(character: str) -> bool:
     code = ord(character)
     if code < 32:
         return character in "\t\n"
-    # Controls, surrogates, marks that turn the direction of the text after them, non-characters.
+    # Controls, surrogates, marks of direction, non-characters.
     return not (
         0x7F <= code < 0xA0
         or 0xD800 <= code < 0xE000

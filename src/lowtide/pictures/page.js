@@ -2,15 +2,21 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
-  const UNITS = 1000;
+  const UNITS = 4000;
   const SVG = document.querySelector("svg").namespaceURI;
   const charts = document.querySelector(".charts");
 
   const sums = (differences) => { let at = 0; return differences.map((d) => (at += d)); };
+  const names = (rows) => { let last = ""; return rows.map((row) => (last = last.slice(0, parseInt(row.slice(0, 2), 36)) + row.slice(2))); };
+  for (const table of ["ops", "tensors"]) data[table] = names(data[table]);
+  const WORKSPACE = data.block_kinds.indexOf("workspace");
   const runs = data.runs.map((run) => {
     const start = sums(run.start);
+    const kind = [...run.kind].map(Number);
+    const work = new Map();
+    kind.forEach((k, i) => { if (k === WORKSPACE) work.set(start[i], run.bytes[i]); });
     return {
-      ...run, live: sums(run.live), start,
+      ...run, live: sums(run.live), start, kind, work,
       stop: start.map((s, i) => s + run.length[i]),
       repeated: new Set(run.again),
     };
@@ -123,8 +129,8 @@
       button.value = i;
       button.setAttribute("aria-pressed", String(i === pinned));
       swatch.className = `swatch kind-${data.block_kinds[run.kind[i]].replace(" ", "-")}`;
-      name.textContent = nameOf(run, i, step);
-      name.title = name.textContent;
+      name.title = nameOf(run, i, step);
+      name.textContent = name.title.length > 25 ? `${name.title.slice(0, 8)}…${name.title.slice(-16)}` : name.title;
       bytes.textContent = size(run.bytes[i]);
       button.append(swatch, name, bytes);
       item.append(button);
@@ -272,7 +278,7 @@
     run.live.forEach((live, i) => {
       const row = body.insertRow();
       const kind = data.kinds[run.kinds[i]] + (run.repeated.has(i) ? " (again)" : "");
-      for (const text of [whole(i), data.ops[run.ops[i]], kind, whole(live), whole(run.work[i] ?? 0)])
+      for (const text of [whole(i), data.ops[run.ops[i]], kind, whole(live), whole(run.work.get(i) ?? 0)])
         row.insertCell().textContent = text;
     });
     const box = document.createElement("div");

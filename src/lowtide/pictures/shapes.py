@@ -23,7 +23,10 @@ _MOST_POINTS = 8000  # of a curve; above, a point is the highest of several step
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A rectangle of the picture, and what its sides mean: steps from 0, bytes from 0 upwards."""
+    """A rectangle of the picture, and what its sides mean: steps from 0, bytes from 0 upwards.
+
+    Paths are written with `digits` decimals.
+    """
 
     left: float
     top: float
@@ -31,6 +34,7 @@ class Frame:
     height: float
     steps: int
     bytes: int
+    digits: int = 2
 
     def x(self, step: float) -> float:
         """Where a step begins."""
@@ -40,6 +44,10 @@ class Frame:
         """The height of a number of bytes."""
         return self.top + self.height * (1 - count / max(self.bytes, 1))
 
+    def at(self, step: float, count: float) -> tuple[float, float]:
+        """Both, rounded."""
+        return round(self.x(step), self.digits), round(self.y(count), self.digits)
+
 
 def number(value: float) -> str:
     """At most two decimals, and none that are zeros."""
@@ -47,22 +55,19 @@ def number(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-def curve(values: Sequence[int], frame: Frame, *, closed: bool) -> str:
-    """One stair per step, from the floor; closed along the floor for an area."""
+def curve(values: Sequence[int], frame: Frame) -> str:
+    """One stair per step, from the floor and back to it, closed along it."""
     group = -(-len(values) // _MOST_POINTS) or 1
-    parts = [f"M{number(frame.x(0))} {number(frame.y(0))}"]
-    last = ""
-    heights = envelope(values, group)
-    for index, value in enumerate(heights):
-        y = number(frame.y(value))
-        if y != last:
-            if last:
-                parts.append(f"H{number(frame.x(index * group))}")
-            parts.append(f"V{y}")
-            last = y
-    parts.append(f"H{number(frame.x(len(values)))}")
-    parts.append(f"V{number(frame.y(0))}" + "Z" * closed)
-    return "".join(parts)
+    left, floor = frame.at(0, 0)
+    parts = [f"M{number(left)} {number(floor)}"]
+    x, y = left, floor
+    for index, value in enumerate(envelope(values, group)):
+        start, height = frame.at(index * group, value)
+        if height != y:
+            parts.append(f"h{number(start - x)}" * (start != x) + f"v{number(height - y)}")
+            x, y = start, height
+    end, _ = frame.at(len(values), 0)
+    return "".join(parts) + f"h{number(end - x)}V{number(floor)}Z"
 
 
 def envelope(values: Sequence[int], group: int) -> list[int]:
@@ -71,14 +76,19 @@ def envelope(values: Sequence[int], group: int) -> list[int]:
 
 
 def rectangles(blocks: Iterable[Block], frame: Frame) -> str:
-    """One path of all blocks that have an offset: time to the right, address upwards."""
+    """One path of all blocks that have an offset: time to the right, address upwards.
+
+    What is too flat to be seen is left out.
+    """
     parts: list[str] = []
     for block in blocks:
         if block.offset is None:
             continue
-        x, right = number(frame.x(block.start)), number(frame.x(block.stop))
-        low, high = number(frame.y(block.offset)), number(frame.y(block.offset + block.nbytes))
-        parts.append(f"M{x} {low}V{high}H{right}V{low}Z")
+        x, low = frame.at(block.start, block.offset)
+        right, high = frame.at(block.stop, block.offset + block.nbytes)
+        if low > high and right > x:
+            height, width = number(low - high), number(right - x)
+            parts.append(f"M{number(x)} {number(low)}v-{height}h{width}v{height}z")
     return "".join(parts)
 
 

@@ -94,7 +94,7 @@ def _page(
     parts += _axes(frame, distance, "live bytes")
     for each in curves:
         parts.append(
-            f'<path d="{curve(each.values, frame, closed=True)}" fill="{each.color}" '
+            f'<path d="{curve(each.values, frame)}" fill="{each.color}" '
             f'fill-opacity="0.13" stroke="{each.color}" stroke-width="1.4" '
             f'stroke-linejoin="round"/>'
         )
