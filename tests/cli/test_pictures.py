@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small branching network."""
     path = tmp_path_factory.mktemp("drawn") / "net.onnx"
-    onnx.save(randwire(5, nodes=12, channels=8, side=16), path)
+    onnx.save(randwire(5, nodes=16, channels=8, side=16), path)
     return path
 
 

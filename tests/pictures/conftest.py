@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small branching network."""
     path = tmp_path_factory.mktemp("pictures") / "small.onnx"
-    onnx.save(randwire(5, nodes=12, channels=8, side=16), path)
+    onnx.save(randwire(5, nodes=16, channels=8, side=16), path)
     return path
 
 

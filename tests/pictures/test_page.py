@@ -130,7 +130,7 @@ def test_the_data_is_the_timeline(repeated: tuple[Planned, Scene]) -> None:
         live = _sums(run["live"])
         assert live == [step.live_bytes for step in timeline.steps]
         assert [ops[i] for i in run["ops"]] == [step.op.name for step in timeline.steps]
-        assert run["peak"] == timeline.peak_bytes
+        assert cast("dict[str, object]", run)["peak"] == timeline.peak_bytes
         starts = _sums(run["start"])
         for index, total in enumerate(live):
             blocks = zip(starts, run["length"], run["bytes"], strict=True)
