@@ -267,6 +267,7 @@
     if (!$("all").open || $("all").querySelector("table")) return;
     const run = runs[1];
     const table = document.createElement("table");
+    table.createCaption().textContent = "The planned execution";
     const head = table.createTHead().insertRow();
     for (const title of ["step", "op", "kind", "live bytes", "workspace"]) {
       const cell = document.createElement("th");
