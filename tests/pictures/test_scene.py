@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lowtide.ir import Accounting, Graph, InPlace, Role, simulate
 from lowtide.pictures.build import run_of
 from lowtide.pictures.hot import hot_region
-from lowtide.pictures.record import Recorder
+from lowtide.pictures.record import Recorder, Unit
 from lowtide.pictures.scene import Kind
 from tests.pictures.scenes import network
 
@@ -165,10 +165,36 @@ def test_a_record_keeps_what_changed() -> None:
         "plan of the rewritten model",
     ]
     points = record.solving[0].points
-    assert [(p.best_bytes, p.bound_bytes) for p in points] == [(None, 5), (9, 5), (7, 7)]
+    assert [(p.best, p.bound) for p in points] == [(None, 5), (9, 5), (7, 7)]
     assert all(
         stage.start_s <= p.seconds <= stage.stop_s for stage in record.stages for p in stage.points
     )
+
+
+def test_costs_are_recorded_in_percent_in_a_stage_of_their_own() -> None:
+    recorder = Recorder(None)
+    recorder.stage("plan")
+    recorder.bounds(9, 9)
+    recorder.costs(None, 100.0, 100.0)
+    recorder.costs(150.0, 100.0, 100.0)
+    recorder.costs(125.0, 110.0, 100.0)
+    stages = recorder.record.solving
+    assert [(stage.name, stage.unit) for stage in stages] == [
+        ("plan", Unit.BYTES),
+        ("recompute", Unit.PERCENT),
+    ]
+    points = [(p.best, p.bound) for p in stages[1].points]
+    assert points[:2] == [(None, 0.0), (50.0, 0.0)]
+    assert points[2] == pytest.approx((25.0, 10.0))
+
+
+def test_a_plan_with_repeats_records_its_costs(repeated: tuple[Planned, Scene]) -> None:
+    scene = repeated[1]
+    assert scene.record is not None
+    last = scene.record.solving[-1]
+    assert last.unit is Unit.PERCENT
+    assert last.points[-1].best is not None
+    assert last.points[-1].bound <= last.points[-1].best
 
 
 @pytest.mark.parametrize("count", [5_000, 100_000])
@@ -179,4 +205,4 @@ def test_a_record_stays_small(count: int) -> None:
         recorder.bounds(value, 0)
     points = recorder.record.stages[0].points
     assert len(points) <= 4001
-    assert (points[0].best_bytes, points[-1].best_bytes) == (count, 1)
+    assert (points[0].best, points[-1].best) == (count, 1)

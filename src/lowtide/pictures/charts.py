@@ -15,10 +15,9 @@ from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
     from lowtide.pictures.hot import HotRegion
-    from lowtide.pictures.record import Record, Stage
     from lowtide.pictures.scene import Run, Scene
 
-__all__ = ["arena_chart", "hot_drawing", "live_chart", "solver_chart"]
+__all__ = ["arena_chart", "hot_drawing", "live_chart"]
 
 _UNITS = 4000
 _ROW, _BOX, _LABEL = 40, 30, 190
@@ -145,67 +144,6 @@ def hot_drawing(hot: HotRegion) -> str:
     return (
         f'<svg class="hot" viewBox="-2 0 {width + 4} {height}" role="img" '
         f'aria-labelledby="title-hot" aria-describedby="words-hot">{edges}{boxes}</svg>'
-    )
-
-
-def solver_chart(record: Record) -> str:
-    """Best value and bound over the time of each solver, side by side, each on its own scale.
-
-    The scales do not begin at zero: the distance of the two is what counts.
-    """
-    return "".join(_stage(stage) for stage in record.solving)
-
-
-def _stage(stage: Stage) -> str:
-    points = stage.points
-    values = [p.best_bytes for p in points if p.best_bytes is not None]
-    known = [*values, *(p.bound_bytes for p in points)]
-    room = max((max(known) - min(known)) * 0.15, max(known) * 0.02, 1)
-    low, top = max(min(known) - room, 0), max(known) + room
-    start, stop = stage.start_s, max(stage.stop_s, points[-1].seconds, stage.start_s + 1e-6)
-
-    def x(seconds: float) -> str:
-        return number(1000 * (seconds - start) / (stop - start))
-
-    def y(count: float) -> float:
-        return 300 * (1 - (count - low) / (top - low))
-
-    def stair(pairs: list[tuple[float, int]]) -> str:
-        if not pairs:
-            return ""
-        path = f"M{x(pairs[0][0])} {number(y(pairs[0][1]))}"
-        for seconds, count in pairs[1:]:
-            path += f"H{x(seconds)}V{number(y(count))}"
-        return f"{path}H1000"
-
-    best = stair([(p.seconds, p.best_bytes) for p in points if p.best_bytes is not None])
-    bound = stair([(p.seconds, p.bound_bytes) for p in points])
-    last = points[-1]
-    gap = ""
-    if last.best_bytes:
-        share = 100 * (last.best_bytes - last.bound_bytes) / last.best_bytes
-        gap = "no gap" if share <= 0 else f"gap {share:.1f} %"
-    words = (
-        f"{stage.name}: best {format_bytes(last.best_bytes)}, bound "
-        f"{format_bytes(last.bound_bytes)}, {gap or 'no value found'}, after "
-        f"{last.seconds - start:.2f} s of {stop - start:.2f} s"
-    )
-    scale = "".join(
-        f'<text x="100%" y="{number(y(count) / 3)}%" dx="-8" dy="4">{format_bytes(count)}</text>'
-        for count in sorted({last.bound_bytes, last.best_bytes or last.bound_bytes})
-        if count == last.bound_bytes or abs(y(count) - y(last.bound_bytes)) > 30
-    )
-    marks = "".join(
-        f'<text x="{at}%" y="13">{number(share * (stop - start))} s</text>'
-        for at, share in ((0, 0.0), (50, 0.5), (100, 1.0))
-    )
-    return (
-        f'<figure class="stage"><div class="chart"><svg class="scale" aria-hidden="true">{scale}'
-        f'</svg><div class="plot"><svg class="shapes" viewBox="0 0 1000 300" '
-        f'preserveAspectRatio="none" role="img" aria-label="{safe(words)}">'
-        f'<path class="line before" d="{best}"/><path class="line bound" d="{bound}"/></svg></div>'
-        f'<svg class="marks" aria-hidden="true">{marks}</svg></div>'
-        f"<figcaption>{safe(words)}</figcaption></figure>"
     )
 
 

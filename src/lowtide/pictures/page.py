@@ -18,6 +18,7 @@ from lowtide.pictures import charts, tables
 from lowtide.pictures.compact import MOST_BLOCKS, page_data
 from lowtide.pictures.names import clipped, safe
 from lowtide.pictures.scene import Kind
+from lowtide.pictures.search_chart import solver_chart
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _solver(scene: Scene) -> str:
         'before" d="M0 5h24"/></svg>best so far</li><li><svg viewBox="0 0 24 10"><path '
         'class="bound" d="M0 5h24"/></svg>lower bound</li></ul>'
     )
-    drawn = charts.solver_chart(scene.record)
+    drawn = solver_chart(scene.record)
     body = f'{legend}<div class="stages">{drawn}</div>'
     return _section("solver", "How the solvers got there", body)
 
