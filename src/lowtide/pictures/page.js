@@ -130,7 +130,7 @@
       button.setAttribute("aria-pressed", String(i === pinned));
       swatch.className = `swatch kind-${data.block_kinds[run.kind[i]].replace(" ", "-")}`;
       name.title = nameOf(run, i, step);
-      name.textContent = name.title.length > 25 ? `${name.title.slice(0, 8)}…${name.title.slice(-16)}` : name.title;
+      name.textContent = name.title.length > 60 ? `${name.title.slice(0, 16)}…${name.title.slice(-43)}` : name.title;
       bytes.textContent = size(run.bytes[i]);
       button.append(swatch, name, bytes);
       item.append(button);
