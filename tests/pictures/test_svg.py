@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lowtide.errors import MissingExtraError
 from lowtide.pictures.png import require_png, to_png
-from lowtide.pictures.shapes import Frame, curve, round_up, ticks
+from lowtide.pictures.shapes import Frame, curve, round_up, tick_label, ticks
 from lowtide.pictures.svg import Curve, draw, draw_curves
 from lowtide.pictures.trace import chrome_trace
 from tests.pictures.scenes import network, scene_of
@@ -64,6 +64,20 @@ def test_a_scale_has_few_round_ticks(count: int) -> None:
     assert top >= count
     assert top % distance == 0
     assert 1 <= top // distance <= 6
+
+
+@given(count=st.integers(1, 1 << 50))
+def test_ticks_have_different_short_labels(count: int) -> None:
+    top, distance = round_up(count)
+    labels = [tick_label(at, top) for at in range(0, top + 1, distance)]
+    assert len(set(labels)) == len(labels)
+    assert all(len(label) <= 8 for label in labels)
+
+
+def test_labels_are_in_the_unit_of_the_scale() -> None:
+    assert [tick_label(n, 20480) for n in (0, 4096, 20480)] == ["0", "4 KiB", "20 KiB"]
+    assert tick_label(512, 640) == "512 B"
+    assert tick_label(1 << 19, 1 << 20) == "0.5 MiB"
 
 
 @given(steps=st.integers(0, 10**6), most=st.integers(4, 12))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from lowtide.pictures.names import clipped, safe
 from lowtide.pictures.scene import Kind
-from lowtide.pictures.shapes import Frame, curve, number, rectangles, round_up, ticks
-from lowtide.units import format_bytes
+from lowtide.pictures.shapes import Frame, curve, number, rectangles, round_up, tick_label, ticks
 
 if TYPE_CHECKING:
     from lowtide.pictures.hot import HotRegion
@@ -78,7 +77,7 @@ def _stack(name: str, shapes: str, lines: str, steps: int, top: int, distance: i
     for count in range(0, top + 1, distance):
         y = number(100 * (1 - count / top))
         grid += f'<line x1="0" x2="100%" y1="{y}%" y2="{y}%"/>'
-        text = "0" if not count else format_bytes(count).replace(".00", "")
+        text = tick_label(count, top)
         labels += f'<text x="100%" y="{y}%" dx="-8" dy="4">{text}</text>'
     marks = "".join(
         f'<text x="{number(100 * step / steps)}%" y="13">{step:,}</text>'

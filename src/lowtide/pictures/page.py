@@ -155,6 +155,9 @@ def _arena_words(scene: Scene) -> str:
 
     left_out = max(len(run.blocks) for run in (scene.before, scene.after))
     more = " The smallest blocks cannot be pointed at." if left_out > MOST_BLOCKS else ""
+    reported = scene.report.arena_bytes.before
+    if scene.before.arena_bytes is not None and scene.before.arena_bytes != reported:
+        more += f" The report's {reported:,} bytes before are those of the runtime's own planner."
     return f"{said(scene.after, 'After')} {said(scene.before, 'Before')}{more}"
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lowtide.pictures.scene import Block
 
-__all__ = ["Frame", "curve", "envelope", "number", "rectangles", "round_up", "ticks"]
+__all__ = ["Frame", "curve", "envelope", "number", "rectangles", "round_up", "tick_label", "ticks"]
 
 _MOST_POINTS = 8000  # of a curve; above, a point is the highest of several steps
 
@@ -103,6 +103,13 @@ def round_up(count: int) -> tuple[int, int]:
             if step * 5 >= count:
                 return -(-count // step) * step or 1, step
     return unit * 1024, unit * 256
+
+
+def tick_label(count: int, top: int) -> str:
+    """A number of bytes beside the scale, in the unit of its highest tick."""
+    power = min(max(top.bit_length() - 1, 0) // 10, 4)
+    unit = f" {'KMGT'[power - 1]}iB" if power else " B"
+    return f"{number(count / 1024**power)}{unit}" if count else "0"
 
 
 def ticks(steps: int, most: int) -> tuple[int, ...]:

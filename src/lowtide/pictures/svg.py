@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lowtide.pictures.names import clipped, safe
 from lowtide.pictures.scene import Kind
-from lowtide.pictures.shapes import Frame, curve, number, rectangles, round_up, ticks
+from lowtide.pictures.shapes import Frame, curve, number, rectangles, round_up, tick_label, ticks
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _axes(frame: Frame, distance: int, title: str) -> list[str]:
     for count in range(0, frame.bytes + 1, distance):
         y = number(frame.y(count))
         parts.append(f'<path d="M{number(frame.left)} {y}H{number(right)}" stroke="{_GRID}"/>')
-        label = "0" if not count else format_bytes(count).replace(".00", "")
+        label = tick_label(count, frame.bytes)
         parts.append(_text(frame.left - 8, frame.y(count) + 4, label, anchor="end"))
     for step in ticks(frame.steps, 8):
         x = number(frame.x(step))
