@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["MOST_BLOCKS", "page_data"]
 
 MOST_BLOCKS = 8000  # of a run; the smallest are left out above
-_NAME_BYTES = 330_000  # that all names together may take on the page
+_NAME_BYTES = 330_000  # that all names together may take on the page, of up to some 3,000 ops
+_LEAST_PER_NAME = 48
 _KINDS = tuple(Kind)
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _MOST_SHARED = 36 * 36 - 1
@@ -45,7 +46,8 @@ class _Table:
 
 def page_data(scene: Scene) -> str:
     """JSON that is safe inside a script element: no `<`, no `&`, only ASCII."""
-    clip = Clipper.fitting(_names(scene), _NAME_BYTES)
+    named = set(_names(scene))
+    clip = Clipper.fitting(named, max(_NAME_BYTES, _LEAST_PER_NAME * len(named)))
     ops, tensors, kinds, types = _Table(), _Table(), _Table(), _Table()
     type_of: dict[int, int] = {}
 
