@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lowtide.passes.lower import lower
@@ -14,10 +15,12 @@ from lowtide.solvers.remat.problem import OrderScope
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lowtide.passes.recompute import Recomputed
     from lowtide.passes.state import State
     from lowtide.solvers.remat.explain import Infeasibility
-    from lowtide.solvers.remat.problem import RematProblem
+    from lowtide.solvers.remat.problem import Cost, RematProblem
 
 __all__ = ["Rematerialize"]
 
@@ -103,12 +106,16 @@ class Rematerialize:
         limit = self._limit_s(state)
         budget = aim = problem.budget_bytes
         floor = 0
+        # Smaller parts look at other budgets, whose costs would be mixed up with these.
+        tell = state.cost_progress if part == 1 else None
+        progress = None if tell is None else partial(_tell, tell, problem.base_cost)
         for _ in range(_ATTEMPTS):
             solution = solve(
                 problem.with_budget(aim),
                 scope=self._scope,
                 time_limit_s=None if limit is None else limit / part,
                 seed=state.seed,
+                progress=progress,
             )
             if aim == budget:
                 floor = solution.peak_bound_bytes
@@ -119,6 +126,16 @@ class Rematerialize:
                 return _applied(state, again), floor, False
             aim -= again.arena_bytes - budget
         return None, floor, False
+
+
+def _tell(
+    tell: Callable[[float | None, float, float], None],
+    base_cost: Cost,
+    cost: Cost | None,
+    bound: Cost,
+) -> None:
+    """Pass a solver's report on, with what its costs compare to."""
+    tell(None if cost is None else float(cost), float(bound), float(base_cost))
 
 
 def _obstacle(state: State, problem: RematProblem) -> Infeasibility | None:

@@ -33,6 +33,8 @@ class State:
         work_limit: of the exact scheduler, in its own repeatable unit; None for no limit.
         threads: at most this many in solvers.
         progress: called now and then by solvers.
+        cost_progress: called by solvers of recomputation with the best cost, if any, a bound of all
+            costs, and the cost of running every op once.
         budget_bytes: what the peak is to be within; None for the least peak.
         repeats: whether the target can run an op again.
         costs: what it costs to run an op.
@@ -50,6 +52,7 @@ class State:
     work_limit: int | None = None
     threads: int = 1
     progress: Callable[[int | None, int], None] | None = None
+    cost_progress: Callable[[float | None, float, float], None] | None = None
     budget_bytes: int | None = None
     repeats: bool = False
     costs: CostModel = field(default_factory=CostModel)

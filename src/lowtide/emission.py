@@ -9,7 +9,7 @@ from pathlib import Path
 from lowtide.backends.atomic import AtomicFile
 from lowtide.errors import InputError
 
-__all__ = ["Outcome", "Staged", "refuse_source", "write_text"]
+__all__ = ["Outcome", "Staged", "refuse_source", "write_bytes", "write_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,18 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file; it appears whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         with AtomicFile(path) as file:
-            file.stream.write(text.encode())
+            file.stream.write(content)
             file.commit()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from None

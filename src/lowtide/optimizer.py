@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide import emission
-from lowtide.errors import InputError, PlanError, VerificationError
+from lowtide.errors import VerificationError
+from lowtide.passes.plan import Plan
+from lowtide.pictures.build import build_scene
+from lowtide.pictures.exports import Exports, export, format_of
+from lowtide.pictures.record import Recorder
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
-from lowtide.rewriting import improve, replay, tile
+from lowtide.rewriting import improve, tile
+from lowtide.saved import adopted, load_plan
 from lowtide.settings import FOLDERS, Settings, target_for
 from lowtide.targets import prepare
 
@@ -26,13 +31,13 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
-    from lowtide.passes.plan import Plan
+    from lowtide.pictures.record import Record
     from lowtide.planning import Planned, Progress
     from lowtide.report import Report
 
     Source = str | Path | onnx.ModelProto | onnx_ir.Model
 
-__all__ = ["Result", "analyze", "apply", "load_plan", "optimize"]
+__all__ = ["Result", "analyze", "apply", "load_plan", "optimize", "plot"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Result:
     report: Report
     plan: Plan
     _planned: Planned = field(repr=False)
+    _record: Record | None = field(default=None, repr=False)
 
     @property
     def budget_met(self) -> bool:
@@ -64,6 +70,20 @@ class Result:
         emission.refuse_source(prepared.source.path, destination, folder=folder)
         with tempfile.TemporaryDirectory(prefix="lowtide-") as work:
             prepared.stage(self._planned, destination, Path(work)).commit()
+        return destination
+
+    def draw(self, path: str | Path) -> Path:
+        """Write a picture; its name's ending says which: .html, .svg, .png, .json (Chrome trace).
+
+        Raises:
+            InputError: another ending, `path` is the source model, or it cannot be written.
+            MissingExtraError: a PNG without the extra.
+        """
+        destination = Path(path)
+        wanted = format_of(destination)
+        Exports(**{wanted: destination}).refuse(self._planned.prepared.source.path)
+        scene = build_scene(self._planned, self.report, self._record)
+        emission.write_bytes(destination, export(scene, wanted))
         return destination
 
 
@@ -87,6 +107,10 @@ def optimize(
     quantize: str = "none",
     representative: str | Path | None = None,
     rewrite: str | None = None,
+    html: str | Path | None = None,
+    svg: str | Path | None = None,
+    png: str | Path | None = None,
+    trace: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Plan a model for the least peak memory, and write it where `output` says.
@@ -117,6 +141,10 @@ def optimize(
         representative: an .npz with an array [samples, ...] for each input, by its name.
         rewrite: which rewrites may lower the peak: `exact` (they keep every bit), `float` (also
             those that regroup sums of floats) or `none`; by default what the pipeline says, exact.
+        html: where to write the report as a page; also where a budget is not met.
+        svg: where to write the picture for papers.
+        png: the same in pixels, which needs the extra `png`.
+        trace: where to write the executions as Chrome trace JSON.
         progress: told about stages and bounds.
 
     Raises:
@@ -144,9 +172,12 @@ def optimize(
     plan_path = None if plan_out is None else Path(plan_out)
     emission.refuse_source(model, plan_path)
     emission.refuse_source(model, destination, folder=settings.target in FOLDERS)
-    planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
-    planned = tile(planned, progress)
-    return _finish(planned, destination, plan_out, verify, progress, started)
+    exports = Exports.of(html, svg, png, trace)
+    exports.refuse(model, destination, plan_path, device, costs, representative)
+    recorder = Recorder(progress)
+    planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
+    planned = tile(planned, recorder)
+    return _finish(planned, destination, plan_out, verify, recorder, started, exports)
 
 
 def analyze(
@@ -165,11 +196,16 @@ def analyze(
     quantize: str = "none",
     representative: str | Path | None = None,
     rewrite: str | None = None,
+    html: str | Path | None = None,
+    svg: str | Path | None = None,
+    png: str | Path | None = None,
+    trace: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Report the peak of a model, what makes it, and what a better order would need.
 
-    Writes and executes nothing. Arguments and errors are those of `optimize`.
+    Executes nothing, and writes nothing but the pictures that are asked for. Arguments and errors
+    are those of `optimize`.
     """
     settings = Settings.of(
         target=target_for(model, target),
@@ -188,9 +224,14 @@ def analyze(
         rewrite=rewrite,
     )
     started = time.perf_counter()
-    planned = improve(make_plan(prepare(model, settings, progress), progress), progress)
-    planned = tile(planned, progress)
-    return build_report(planned, None, None, started=started)
+    exports = Exports.of(html, svg, png, trace)
+    exports.refuse(model, device, costs, representative)
+    recorder = Recorder(progress)
+    planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
+    planned = tile(planned, recorder)
+    report = build_report(planned, None, None, started=started)
+    exports.write(planned, report, recorder.record)
+    return report
 
 
 def apply(
@@ -207,44 +248,40 @@ def apply(
     Raises:
         PlanError: the plan is malformed, was made for another model, or does not fit its graph.
     """
-    from lowtide.passes.plan import Plan
-
     started = time.perf_counter()
     destination = Path(output)
     if not isinstance(plan, Plan):
         emission.refuse_source(plan, destination, folder=True)
         plan = load_plan(plan)
     emission.refuse_source(model, destination, folder=plan.target in FOLDERS)
-    settings = Settings.from_plan(plan, threads)
-    prepared = prepare(model, settings, progress)
-    if prepared.source.sha256 != plan.model_sha256:
-        raise PlanError(
-            f"the plan was made for the model with SHA-256 {plan.model_sha256[:12]}..., "
-            f"{model} has {prepared.source.sha256[:12]}...: run optimize on this model"
-        )
-    planned = replay(prepared, plan) if plan.rewrites else prepared.adopt(plan)
-    return _finish(planned, destination, None, verify, progress, started)
+    recorder = Recorder(progress)
+    planned = adopted(plan, model, threads, recorder)
+    return _finish(planned, destination, None, verify, recorder, started, Exports())
 
 
-def load_plan(path: str | Path) -> Plan:
-    """A plan that was saved.
+def plot(
+    plan: str | Path | Plan,
+    model: str | Path,
+    output: str | Path,
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """Draw a saved plan of a model; the ending of `output` says how: .html, .svg, .png, .json.
 
     Raises:
-        PlanError: it is malformed.
-        InputError: the file cannot be read.
+        InputError: another ending, or a file that is read would be written over.
+        PlanError: the plan is malformed, was made for another model, or does not fit its graph.
+        MissingExtraError: a PNG without the extra.
     """
-    from lowtide.passes.plan import Plan
-
-    return Plan.from_json(_read_text(Path(path)))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > 1 << 28:
-            raise InputError(f"{path} has {path.stat().st_size:,} bytes: too large for a plan")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the plan {path} cannot be read: {error}") from None
+    started = time.perf_counter()
+    exports = Exports(**{format_of(Path(output)): Path(output)})
+    exports.refuse(model, plan)
+    made = plan if isinstance(plan, Plan) else load_plan(plan)
+    recorder = Recorder(progress)
+    planned = adopted(made, model, None, recorder)
+    report = build_report(planned, None, None, started=started)
+    exports.write(planned, report, recorder.record)
+    return report
 
 
 def _finish(
@@ -252,17 +289,19 @@ def _finish(
     destination: Path | None,
     plan_out: str | Path | None,
     verify: bool,
-    progress: Progress | None,
+    recorder: Recorder,
     started: float,
+    exports: Exports,
 ) -> Result:
     """Emit, verify, measure and report; commit the files only at the very end."""
     if not planned.within_budget:
         report = build_report(planned, None, None, started=started)
-        return Result(report, planned.plan, planned)
+        exports.write(planned, report, recorder.record)
+        return Result(report, planned.plan, planned, recorder.record)
     outcome = None
     if destination is not None or verify:
-        if verify and progress is not None:
-            progress.stage("verify and measure")
+        if verify:
+            recorder.stage("verify and measure")
         planned, outcome = _tried(planned, destination, verify=verify)
         if outcome is not None and outcome.is_worse:
             planned = planned.prepared.keep_default_order()
@@ -270,7 +309,8 @@ def _finish(
     if plan_out is not None:
         emission.write_text(Path(plan_out), planned.plan.to_json())
     report = build_report(planned, outcome, destination, started=started)
-    return Result(report, planned.plan, planned)
+    exports.write(planned, report, recorder.record)
+    return Result(report, planned.plan, planned, recorder.record)
 
 
 def _tried(

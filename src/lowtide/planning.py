@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from lowtide.errors import InputError, PlanError
 from lowtide.ir import Role, simulate, unroll
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lowtide.solvers.remat.explain import Infeasibility
     from lowtide.sources import Origin
 
-__all__ = ["Planned", "Prepared", "Progress", "Rewritable", "plan"]
+__all__ = ["CostProgress", "Planned", "Prepared", "Progress", "Rewritable", "plan"]
 
 # The allocator's work is bounded, in a repeatable unit, to about a second; the clock is a guard.
 _PACK_WORK = 20_000_000
@@ -47,6 +47,15 @@ class Progress(Protocol):
 
     def bounds(self, incumbent: int | None, bound: int) -> None:
         """Called by solvers with the best value and the lower bound so far, in bytes."""
+        ...
+
+
+@runtime_checkable
+class CostProgress(Progress, Protocol):
+    """Who also wants to hear what recomputation costs."""
+
+    def costs(self, incumbent: float | None, bound: float, base: float) -> None:
+        """Called with the best cost and its bound so far; `base` is every op once."""
         ...
 
 
@@ -293,6 +302,7 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
             work_limit=settings.work_limit,
             threads=settings.threads,
             progress=None if progress is None else progress.bounds,
+            cost_progress=progress.costs if isinstance(progress, CostProgress) else None,
             budget_bytes=settings.budget_bytes,
             repeats=prepared.repeats,
             costs=costs,

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["SCHEMA", "Figures", "Live", "PeakOp", "Report", "render_live"]
+__all__ = [
+    "SCHEMA",
+    "Figures",
+    "Live",
+    "Measured",
+    "PeakOp",
+    "Report",
+    "measured_rows",
+    "render_live",
+]
 
 SCHEMA = "lowtide.report/1"
 
@@ -115,7 +124,7 @@ class Report:
                 _saved(figures.before, figures.after),
             )
         console.print(table)
-        console.print(f"order: {escape(self._verdict())}")
+        console.print(f"order: {escape(self.verdict)}")
         self._render_rewriting(console)
         self._render_measured(console)
         self._render_litert(console)
@@ -152,7 +161,9 @@ class Report:
             if self.session:
                 console.print(f"run it with: {escape(self.session)}", soft_wrap=True)
 
-    def _verdict(self) -> str:
+    @property
+    def verdict(self) -> str:
+        """How far the plan is proven to be the best, in words."""
         gap = self.peak_bytes.after - self.peak_bytes.lower_bound
         covers = ", ".join(cast("list[str]", self.proof.get("covers", [])))
         with_ = f" (with {covers})" if covers else ""
@@ -175,25 +186,15 @@ class Report:
     def _render_measured(self, console: Console) -> None:
         from rich.table import Table
 
-        runtime = str(self.measured.get("runtime", "ONNX Runtime"))
-        rows = _RUNTIMES.get(runtime, {"before": "before", "after": "planned"})
-        columns = {"peak": "peak", "required": "arena needed", "latency": "latency"}
-        columns = {
-            what: title
-            for what, title in columns.items()
-            if any(self.measured.get(f"{what}_{row}") is not None for row in rows)
-        }
-        if not columns:
+        measured = measured_rows(self.measured)
+        if measured is None:
             return
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column(f"measured in {runtime}")
-        for title in columns.values():
+        table.add_column(f"measured in {measured.runtime}")
+        for title in measured.columns:
             table.add_column(title, justify="right")
-        arena = self.measured.get("arena_after")
-        for row, label in rows.items():
-            within = f" (in one arena of {format_bytes(arena)})" if isinstance(arena, int) else ""
-            values = [self.measured.get(f"{what}_{row}") for what in columns]
-            table.add_row(label + within * (row == "after"), *map(_measure, values))
+        for label, values in measured.rows:
+            table.add_row(label, *values)
         console.print(table)
         stock, after = self.measured.get("latency_stock"), self.measured.get("latency_after")
         if isinstance(stock, float) and isinstance(after, float) and after > 1.1 * stock:
@@ -256,6 +257,39 @@ class Report:
             console.print("  " + sparkline(self.timeline_bytes, max(20, console.width - 4)))
         parts = ", ".join(f"{k} {format_bytes(v)}" for k, v in self.breakdown_bytes.items())
         console.print(f"apart from the peak: {parts}")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured, as a table: the columns, and for each row its name and their values."""
+
+    runtime: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def measured_rows(measured: Mapping[str, object]) -> Measured | None:
+    """The table of a report's `measured`; None where nothing was."""
+    runtime = str(measured.get("runtime", "ONNX Runtime"))
+    names = _RUNTIMES.get(runtime, {"before": "before", "after": "planned"})
+    columns = {"peak": "peak", "required": "arena needed", "latency": "latency"}
+    columns = {
+        what: title
+        for what, title in columns.items()
+        if any(measured.get(f"{what}_{row}") is not None for row in names)
+    }
+    if not columns:
+        return None
+    arena = measured.get("arena_after")
+    within = f" (in one arena of {format_bytes(arena)})" if isinstance(arena, int) else ""
+    rows = tuple(
+        (
+            label + within * (row == "after"),
+            tuple(_measure(measured.get(f"{what}_{row}")) for what in columns),
+        )
+        for row, label in names.items()
+    )
+    return Measured(runtime, tuple(columns.values()), rows)
 
 
 def _measure(value: object) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lowtide import __version__
-from lowtide.cli import devices, fits, information, model, solve
+from lowtide.cli import devices, fits, information, model, pictures, solve
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ optimize_app.command(no_args_is_help=True)(model.optimize)
 app.command(no_args_is_help=True)(model.optimize)
 app.command(no_args_is_help=True)(model.analyze)
 app.command(no_args_is_help=True)(model.apply)
+app.command(no_args_is_help=True)(pictures.plot)
+app.command(no_args_is_help=True)(pictures.diff)
 app.command(no_args_is_help=True)(fits.fits)
 solve_app.command("schedule", no_args_is_help=True)(solve.schedule)
 solve_app.command("allocate", no_args_is_help=True)(solve.allocate)

@@ -15,7 +15,7 @@ from lowtide.units import parse_bytes, parse_seconds
 if TYPE_CHECKING:
     from lowtide.report import Report
 
-__all__ = ["analyze", "apply", "budget_error", "optimize", "parse_dims"]
+__all__ = ["analyze", "apply", "budget_error", "optimize", "parse_dims", "width"]
 
 Model = Annotated[
     Path,
@@ -88,6 +88,22 @@ Rewrite = Annotated[
         metavar="exact|float|none",
     ),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", help="Write the report as one page for a browser.", metavar="FILE"),
+]
+Svg = Annotated[
+    Path | None,
+    typer.Option("--svg", help="Draw live bytes and arena, for papers.", metavar="FILE"),
+]
+Png = Annotated[
+    Path | None,
+    typer.Option("--png", help="The same in pixels (extra: lowtide[png]).", metavar="FILE"),
+]
+Trace = Annotated[
+    Path | None,
+    typer.Option("--trace", help="Write Chrome trace JSON (Perfetto).", metavar="FILE"),
+]
 Threads = Annotated[
     int | None, typer.Option(help="At most this many threads; default: all cores.", min=1)
 ]
@@ -131,6 +147,10 @@ def optimize(
     quantize: Quantize = "none",
     representative: Representative = None,
     rewrite: Rewrite = None,
+    html: Html = None,
+    svg: Svg = None,
+    png: Png = None,
+    trace: Trace = None,
 ) -> None:
     """Write a model that needs less memory, and report what was proven and measured."""
     from lowtide import optimizer
@@ -156,6 +176,10 @@ def optimize(
             quantize=quantize,
             representative=representative,
             rewrite=rewrite,
+            html=html,
+            svg=svg,
+            png=png,
+            trace=trace,
             progress=progress,
         )
     _print(result.report, as_json=as_json)
@@ -178,8 +202,12 @@ def analyze(
     quantize: Quantize = "none",
     representative: Representative = None,
     rewrite: Rewrite = None,
+    html: Html = None,
+    svg: Svg = None,
+    png: Png = None,
+    trace: Trace = None,
 ) -> None:
-    """Show the peak, what makes it, and what a better order needs. Writes nothing."""
+    """Show the peak, what makes it, and what a better order needs. Writes no model."""
     from lowtide import optimizer
 
     with show() as progress:
@@ -198,6 +226,10 @@ def analyze(
             quantize=quantize,
             representative=representative,
             rewrite=rewrite,
+            html=html,
+            svg=svg,
+            png=png,
+            trace=trace,
             progress=progress,
         )
     _print(report, as_json=as_json, detail=True)
@@ -272,15 +304,14 @@ def _print(report: Report, *, as_json: bool, detail: bool = False) -> None:
         return
     from rich.console import Console
 
-    width = None if "COLUMNS" in os.environ else _width()
-    report.render(Console(highlight=False, width=width), detail=detail)
+    report.render(Console(highlight=False, width=width()), detail=detail)
 
 
-def _width() -> int | None:
-    """Off a terminal nothing is wrapped to 80 columns."""
+def width() -> int | None:
+    """Of what is printed: None for the terminal's; off one, nothing is wrapped to 80 columns."""
     import sys
 
-    return None if sys.stdout.isatty() else 120
+    return None if "COLUMNS" in os.environ or sys.stdout.isatty() else 120
 
 
 def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | None:

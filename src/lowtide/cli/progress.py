@@ -31,7 +31,10 @@ class Progress:
         """Say how far the solver has come."""
         if self._write is not None:
             best = "-" if incumbent is None else format_bytes(incumbent)
-            self._write(f"{self._stage}: best {best}, lower bound {format_bytes(bound)}")
+            text = f"{self._stage}: best {best}, lower bound {format_bytes(bound)}"
+            if incumbent:
+                text += f", gap {100 * max(incumbent - bound, 0) / incumbent:.1f} %"
+            self._write(text)
 
     def costs(self, incumbent: float | None, bound: float, base: float) -> None:
         """Say how far a rematerialization solver has come, in percent over `base`."""

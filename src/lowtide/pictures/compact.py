@@ -1,0 +1,138 @@
+"""The scene as small JSON for the page's script: names once, numbers as differences.
+
+Everything is a list of columns. A name begins with two digits to base 36: how many characters it
+has in common with the one before it (front coding). A run's blocks are sorted by `start`, of which
+the differences are kept; a block's tensors are numbers of the list `tensors`, each after the first
+with its birth, and -1 is workspace.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from lowtide.pictures.names import Clipper, plain
+from lowtide.pictures.scene import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lowtide.pictures.scene import Block, Run, Scene
+
+__all__ = ["MOST_BLOCKS", "page_data"]
+
+MOST_BLOCKS = 8000  # of a run; the smallest are left out above
+_NAME_BYTES = 330_000  # that all names together may take on the page, of up to some 3,000 ops
+_LEAST_PER_NAME = 48
+_KINDS = tuple(Kind)
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_MOST_SHARED = 36 * 36 - 1
+
+
+class _Table:
+    """Strings by number, each once."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+        self._known: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        found = self._known.setdefault(text, len(self.rows))
+        if found == len(self.rows):
+            self.rows.append(text)
+        return found
+
+
+def page_data(scene: Scene) -> str:
+    """JSON that is safe inside a script element: no `<`, no `&`, only ASCII."""
+    named = set(_names(scene))
+    clip = Clipper.fitting(named, max(_NAME_BYTES, _LEAST_PER_NAME * len(named)))
+    ops, tensors, kinds, types = _Table(), _Table(), _Table(), _Table()
+    type_of: dict[int, int] = {}
+
+    def encoded(run: Run) -> dict[str, object]:
+        blocks = _largest(run.blocks)
+        kept: list[object] = []
+        for block in blocks:
+            if block.kind is Kind.WORKSPACE:
+                kept.append(-1)
+                continue
+            row: list[int] = []
+            for name, shape, birth in zip(block.names, block.types, block.births, strict=True):
+                tensor = tensors.number(plain(clip(name)))
+                type_of[tensor] = types.number(shape)
+                row += [tensor, birth] if row else [tensor]
+            kept.append(row[0] if len(row) == 1 else row)
+        return {
+            "ops": [ops.number(plain(clip(moment.op))) for moment in run.moments],
+            "kinds": [kinds.number(moment.kind) for moment in run.moments],
+            "live": _differences([moment.live_bytes for moment in run.moments]),
+            "again": [index for index, moment in enumerate(run.moments) if moment.again],
+            "tensors": kept,
+            "bytes": [block.nbytes for block in blocks],
+            "start": _differences([block.start for block in blocks]),
+            "length": [block.stop - block.start for block in blocks],
+            "offset": [-1 if block.offset is None else block.offset for block in blocks],
+            "kind": "".join(str(_KINDS.index(block.kind)) for block in blocks),
+            "left_out": len(run.blocks) - len(blocks),
+            "peak": run.peak_bytes,
+            "peak_step": run.peak_step,
+            "arena": run.arena_bytes or 0,
+        }
+
+    runs = [encoded(scene.before), encoded(scene.after)]
+    content = {
+        "runs": runs,
+        "ops": _front_coded(ops.rows),
+        "kinds": kinds.rows,
+        "tensors": _front_coded(tensors.rows),
+        "types": types.rows,
+        "type_of": [type_of.get(index, 0) for index in range(len(tensors.rows))],
+        "block_kinds": [kind.value for kind in _KINDS],
+        "bound": scene.lower_bound_bytes,
+        "budget": scene.budget_bytes,
+    }
+    text = json.dumps(content, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _names(scene: Scene) -> Iterable[str]:
+    for run in (scene.before, scene.after):
+        for moment in run.moments:
+            yield moment.op
+        for block in run.blocks:
+            if block.kind is not Kind.WORKSPACE:
+                yield from block.names
+
+
+def _largest(blocks: Sequence[Block]) -> list[Block]:
+    if len(blocks) <= MOST_BLOCKS:
+        return list(blocks)
+    ranked = sorted(
+        range(len(blocks)),
+        key=lambda i: (-blocks[i].nbytes * (blocks[i].stop - blocks[i].start), i),
+    )
+    return [blocks[i] for i in sorted(ranked[:MOST_BLOCKS])]
+
+
+def _front_coded(names: Sequence[str]) -> list[str]:
+    """Names without the beginning that they share with the one before."""
+    found: list[str] = []
+    last = ""
+    for name in names:
+        shared = 0
+        for one, two in zip(last, name, strict=False):
+            # The script counts in UTF-16, where characters above U+FFFF are two.
+            if one != two or one > "\uffff" or shared == _MOST_SHARED:
+                break
+            shared += 1
+        found.append(f"{_DIGITS[shared // 36]}{_DIGITS[shared % 36]}{name[shared:]}")
+        last = name
+    return found
+
+
+def _differences(values: Sequence[int]) -> list[int]:
+    return [*values[:1], *(b - a for a, b in pairwise(values))]
