@@ -107,7 +107,9 @@ def main() -> None:
             if arguments.only and name not in arguments.only:
                 continue
             output = Path(folder, f"{name}.lowtide.onnx")
-            result = lowtide.optimize(path, output=output, threads=arguments.threads)
+            result = lowtide.optimize(
+                path, output=output, rewrite="none", threads=arguments.threads
+            )
             reports[name] = result.report
             output.unlink()
             print(f"{name}: {result.report.status}", flush=True)

@@ -59,7 +59,9 @@ def _optimized(name: str, target: str) -> tuple[list[str], Report, float] | list
         path = Path(folder, f"{name}.onnx")
         onnx.save(model, path)
         try:
-            result = optimize(path, target=target, dims={"*": 1}, output=Path(folder, "out"))
+            result = optimize(
+                path, target=target, dims={"*": 1}, rewrite="none", output=Path(folder, "out")
+            )
         except LowtideError as error:
             return [*cells, f"{type(error).__name__}: {str(error)[:120]}"]
     verification = result.report.verification

@@ -106,7 +106,9 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
 def run_network(name: str, model: onnx.ModelProto) -> Row:
     """Write the program, compile it, run it."""
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        result = lowtide.optimize(model, target="c", output=Path(folder, f"{name}.c"))
+        result = lowtide.optimize(
+            model, target="c", rewrite="none", output=Path(folder, f"{name}.c")
+        )
     report = result.report
     measured = cast("dict[str, int]", report.measured)
     return Row(

@@ -17,10 +17,10 @@ from lowtide.errors import PlanError
 from lowtide.ir import Role
 from lowtide.ir.semantics import Concat, Slice, Split
 from lowtide.passes.rewrite.distribute import spans
-from lowtide.passes.rewrite.rule import Refusal, Rewrite
+from lowtide.passes.rewrite.rule import Refusal, Rewrite, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from lowtide.ir import Graph, Op, Tensor
     from lowtide.passes.rewrite.dialect import Dialect
@@ -44,17 +44,11 @@ class _Cut(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Settled):
     """Splits, slices and concatenations that undo one another."""
 
     name: str = "cancel"
     exact: bool = True
-    options: bool = False
-
-    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
-        """The rewrite itself: nothing is left open."""
-        del sequence
-        return rewrite
 
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:
         """Ops that undo, in part or whole, what the op before them did."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from lowtide.errors import PlanError
 from lowtide.ir import Cast, Joined, Part, Role
 from lowtide.ir.semantics import Concat, Conversion, Slice, Split
-from lowtide.passes.rewrite.rule import Refusal, Rewrite
+from lowtide.passes.rewrite.rule import Refusal, Rewrite, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from lowtide.ir import Graph, Op
     from lowtide.passes.rewrite.dialect import Dialect
@@ -27,17 +27,11 @@ __all__ = ["Constants"]
 
 
 @dataclass(frozen=True, slots=True)
-class Constants:
+class Constants(Settled):
     """A constant for an op that joins, cuts or converts constants."""
 
     name: str = "constants"
     exact: bool = True
-    options: bool = False
-
-    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
-        """The rewrite itself: nothing is left open."""
-        del sequence
-        return rewrite
 
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:
         """Ops of constants alone."""

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from lowtide.errors import PlanError
 from lowtide.ir.semantics import Concat
-from lowtide.passes.rewrite.rule import Refusal, Rewrite
+from lowtide.passes.rewrite.rule import Refusal, Rewrite, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from lowtide.ir import Graph, Op, Tensor
     from lowtide.passes.rewrite.dialect import Dialect
@@ -24,17 +24,11 @@ __all__ = ["Flatten"]
 
 
 @dataclass(frozen=True, slots=True)
-class Flatten:
+class Flatten(Settled):
     """Concatenations that only one other along the same axis reads become part of it."""
 
     name: str = "flatten"
     exact: bool = True
-    options: bool = False
-
-    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
-        """The rewrite itself: nothing is left open."""
-        del sequence
-        return rewrite
 
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:
         """Outer concatenations."""

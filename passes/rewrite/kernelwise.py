@@ -16,10 +16,10 @@ from lowtide.errors import PlanError
 from lowtide.ir import Role
 from lowtide.ir.semantics import Convolution
 from lowtide.passes.rewrite.distribute import concat_of, constant_part, put_in_place, spans
-from lowtide.passes.rewrite.rule import Refusal, Rewrite
+from lowtide.passes.rewrite.rule import Refusal, Rewrite, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from lowtide.ir import Graph, Op, Tensor
     from lowtide.ir.semantics import Concat
@@ -29,17 +29,11 @@ __all__ = ["Kernelwise"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kernelwise:
+class Kernelwise(Settled):
     """A grouped convolution of a concatenation as a concatenation of convolutions."""
 
     name: str = "kernelwise"
     exact: bool = True
-    options: bool = False
-
-    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
-        """The rewrite itself: nothing is left open."""
-        del sequence
-        return rewrite
 
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:
         """Grouped convolutions of channels that a concatenation puts together."""

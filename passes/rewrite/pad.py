@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lowtide.errors import PlanError
 from lowtide.ir.semantics import Convolution, common_padding
 from lowtide.ir.semantics import Pad as Meant
-from lowtide.passes.rewrite.rule import Refusal, Rewrite
+from lowtide.passes.rewrite.rule import Refusal, Rewrite, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,17 +29,11 @@ __all__ = ["Pad"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pad:
+class Pad(Settled):
     """The padding of an op as that of the convolutions behind it."""
 
     name: str = "pad"
     exact: bool = True
-    options: bool = False
-
-    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
-        """The rewrite itself: nothing is left open."""
-        del sequence
-        return rewrite
 
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:
         """Padding that a convolution reads."""

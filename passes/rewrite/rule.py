@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lowtide.ir import Graph
     from lowtide.passes.rewrite.dialect import Dialect
 
-__all__ = ["Refusal", "Rewrite", "Rule"]
+__all__ = ["Refusal", "Rewrite", "Rule", "Settled"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,3 +79,18 @@ class Rule(Protocol):
             PlanError: it is no site of this graph.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Base of rules whose rewrites have no option, and leave nothing open."""
+
+    @property
+    def options(self) -> bool:
+        """None."""
+        return False
+
+    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
+        """The rewrite itself."""
+        del sequence
+        return rewrite

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from lowtide.errors import PlanError
 from lowtide.ir.semantics import Pad, Pointwise, Pooling
 from lowtide.passes.rewrite.distribute import concat_of, constant_part, put_in_place, spans
-from lowtide.passes.rewrite.rule import Rewrite
+from lowtide.passes.rewrite.rule import Rewrite, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from lowtide.ir import Graph, Op, Tensor
     from lowtide.ir.semantics import Concat
@@ -31,17 +31,11 @@ __all__ = ["Through"]
 
 
 @dataclass(frozen=True, slots=True)
-class Through:
+class Through(Settled):
     """An elementwise op, a pooling or a padding of a concatenation, part by part."""
 
     name: str = "through"
     exact: bool = True
-    options: bool = False
-
-    def settled(self, rewrite: Rewrite, sequence: Sequence[str]) -> Rewrite:
-        """The rewrite itself: nothing is left open."""
-        del sequence
-        return rewrite
 
     def sites(self, graph: Graph, dialect: Dialect) -> Iterator[Rewrite | Refusal]:
         """Such ops that read a concatenation."""

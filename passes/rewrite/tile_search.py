@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "Choices", "choose"]
 
 _STEP = 40  # of two thresholds that are tried, the second is larger by one part in so many
-_MOST_STEPS = 100_000  # ops of tiles that are planned; after that, only what is known is combined
+_MOST_STEPS = 1_000_000  # ops of tiles that are planned; after that, only what is known is combined
 _LABELS = 16  # paths kept at one position
 
 
