@@ -46,11 +46,8 @@ def rule(name: str) -> Rule:
     for each in (*RULES, TILING):
         if each.name == name:
             return each
-    raise PlanError(f"there is no rewrite rule `{name}`; there are {', '.join(_names())}")
-
-
-def _names() -> list[str]:
-    return [each.name for each in (*RULES, TILING)]
+    names = ", ".join(each.name for each in (*RULES, TILING))
+    raise PlanError(f"there is no rewrite rule `{name}`; there are {names}")
 
 
 def parse_rewrite(text: str) -> Rewrite:

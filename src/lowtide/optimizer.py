@@ -20,7 +20,7 @@ from lowtide.pictures.exports import Exports, export, format_of
 from lowtide.pictures.record import Recorder
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
-from lowtide.rewriting import improve, tile
+from lowtide.rewriting import improve
 from lowtide.saved import adopted, load_plan
 from lowtide.settings import FOLDERS, Settings, target_for
 from lowtide.targets import prepare
@@ -176,7 +176,6 @@ def optimize(
     exports.refuse(model, destination, plan_path, device, costs, representative)
     recorder = Recorder(progress)
     planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
-    planned = tile(planned, recorder)
     return _finish(planned, destination, plan_out, verify, recorder, started, exports)
 
 
@@ -228,7 +227,6 @@ def analyze(
     exports.refuse(model, device, costs, representative)
     recorder = Recorder(progress)
     planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
-    planned = tile(planned, recorder)
     report = build_report(planned, None, None, started=started)
     exports.write(planned, report, recorder.record)
     return report

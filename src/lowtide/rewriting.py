@@ -18,9 +18,10 @@ from lowtide.planning import plan as make_plan
 if TYPE_CHECKING:
     from lowtide.ir import Graph
     from lowtide.passes.plan import Plan
+    from lowtide.passes.rewrite.rule import Rewrite
     from lowtide.planning import Planned, Prepared, Progress, Rewritable
 
-__all__ = ["improve", "replay", "tile"]
+__all__ = ["improve", "replay"]
 
 _TILINGS = 3  # sets of regions that are planned
 
@@ -30,16 +31,20 @@ def improve(planned: Planned, progress: Progress | None = None) -> Planned:
 
     Where a budget is met without repeats, nothing is rewritten: the model is better left alone.
     """
-    prepared = planned.prepared
-    settings = prepared.settings
-    repeats = len(planned.order) - len(prepared.graph)
+    settings = planned.prepared.settings
     if not settings.rewriting.allowed:
         return planned
-    if settings.budget_bytes is not None and planned.within_budget and not repeats:
+    if settings.budget_bytes is not None and planned.within_budget and not _repeats(planned):
         return planned
-    source = prepared.rewritable()
+    source = planned.prepared.rewritable()
     if source is None:
         return planned
+    return _in_tiles(_by_rules(planned, source, progress), source, progress)
+
+
+def _by_rules(planned: Planned, source: Rewritable, progress: Progress | None) -> Planned:
+    """With the rewrites that are chosen together with the order."""
+    settings = planned.prepared.settings
     if progress is not None:
         progress.stage("rewrite")
     try:
@@ -54,15 +59,11 @@ def improve(planned: Planned, progress: Progress | None = None) -> Planned:
         planned = replace(planned, refused=choice.refused)
         if not choice.rewrites:
             return planned
-        # In the source's order, as a saved plan has it: the order found is found again.
-        edited = rewritten(source.graph, source.dialect, choice.rewrites)
-        names = tuple(map(str, choice.rewrites))
-        found = make_plan(_prepared(prepared, source, edited, names), progress)
+        found = _planned(planned, source, choice.rewrites, progress)
     except (ModelError, InputError) as error:
         return _noted(planned, f"the model is not rewritten: {error}")
     if _better(found, planned):
-        more = _more_flops(source.graph, edited)
-        return replace(found, unrewritten=planned, more_flops=more, refused=choice.refused)
+        return found
     before, after = choice.peak_before_bytes, choice.peak_after_bytes
     return _noted(
         planned,
@@ -71,22 +72,20 @@ def improve(planned: Planned, progress: Progress | None = None) -> Planned:
     )
 
 
-def tile(planned: Planned, progress: Progress | None = None) -> Planned:
-    """The plan of the model with regions run tile by tile where it needs less, else as it was.
+def _in_tiles(planned: Planned, source: Rewritable, progress: Progress | None) -> Planned:
+    """With regions run tile by tile where that needs less.
 
     The sets of regions that are best by estimate are planned as any other model, on top of the
     rewrites that there are. With a budget, the one with the least extra work that meets it is
     taken.
     """
     settings = planned.prepared.settings
-    origin = planned if planned.unrewritten is None else planned.unrewritten
-    rewriting = settings.rewriting
-    if not rewriting.allowed or not rewriting.tiles or _repeats(planned) or _repeats(origin):
+    origin = planned.unrewritten or planned
+    if source.limits is None or not settings.rewriting.tiles:
+        return planned
+    if _repeats(planned) or _repeats(origin):
         return planned
     if settings.budget_bytes is not None and planned.within_budget:
-        return planned
-    source = origin.prepared.rewritable()
-    if source is None or source.limits is None:
         return planned
     if progress is not None:
         progress.stage("run in tiles")
@@ -99,18 +98,34 @@ def tile(planned: Planned, progress: Progress | None = None) -> Planned:
         if settings.budget_bytes is not None:
             choices = tuple(sorted(choices, key=lambda each: each.extra_work))
         for each in choices:
-            every = (*done, *rule.rewrites(each))
-            graph = rewritten(source.graph, source.dialect, every)
-            names = tuple(map(str, every))
-            found = make_plan(_prepared(origin.prepared, source, graph, names), progress)
+            found = _planned(origin, source, (*done, *rule.rewrites(each)), progress)
             if found.prepared.needed(found) < best.prepared.needed(best):
-                more = _more_flops(source.graph, graph)
-                best = replace(found, unrewritten=origin, more_flops=more, refused=planned.refused)
+                best = found
             if settings.budget_bytes is not None and best.within_budget:
                 break
     except (ModelError, InputError) as error:
         return _noted(best, f"no tiles were tried any more: {error}")
     return best
+
+
+def _planned(
+    origin: Planned,
+    source: Rewritable,
+    rewrites: tuple[Rewrite, ...],
+    progress: Progress | None,
+) -> Planned:
+    """The rewritten model planned like any other.
+
+    It is written in the source's order, as a saved plan has it: orders are found again.
+    """
+    graph = rewritten(source.graph, source.dialect, rewrites)
+    prepared = _prepared(origin.prepared, source, graph, tuple(map(str, rewrites)))
+    return replace(
+        make_plan(prepared, progress),
+        unrewritten=origin,
+        more_flops=_more_flops(source.graph, graph),
+        refused=origin.refused,
+    )
 
 
 def replay(prepared: Prepared, plan: Plan) -> Planned:

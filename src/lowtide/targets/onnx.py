@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from lowtide.backends.onnx.op_times import op_times
-from lowtide.backends.onnx.rebuild import rebuild
 from lowtide.errors import ModelError
 from lowtide.frontends.onnx import OnnxSource, import_graph, optimized_by_ort, read
-from lowtide.frontends.onnx.dialect import OnnxDialect
 from lowtide.ir import Accounting, simulate, verify
 from lowtide.passes.rewrite.regions import Limits
 from lowtide.planning import Prepared, Rewritable
 from lowtide.settings import LEVELS
 from lowtide.solvers.schedule.orders.ort_default import reverse_dfs
 from lowtide.sources import Origin
+from lowtide.targets.onnx_rewritable import rewritable_onnx
 from lowtide.targets.onnx_staged import CHILD_TIMEOUT_S, StagedOnnx, child_memory
 from lowtide.targets.workspace import unknown_workspace
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from lowtide.frontends.onnx import OrtLevel
     from lowtide.ir import Graph, Timeline
-    from lowtide.planning import Planned, Progress
+    from lowtide.planning import Planned, Progress, Rewritable
     from lowtide.settings import Settings
 
 __all__ = ["ACCOUNTING", "PreparedOnnx", "default_order", "prepare"]
@@ -60,22 +59,19 @@ class PreparedOnnx(Prepared):
 
     def rewritable(self) -> Rewritable:
         """The source's own operators; ONNX Runtime optimises what becomes of them."""
-        source = self.source.model
-        assert source is not None
-        threads, level = self.settings.threads, self.settings.level
-        graph = import_graph(source, threads=threads)
-        dialect = OnnxDialect.of(source, threads=threads, scratch=level != "all")
-        for op in graph.ops:
-            op.workspace_bytes *= dialect.scratch
-
-        def rebuilt(edited: Graph) -> Prepared:
-            model = rebuild(source, graph, edited, addends=level != "all")
-            new = OnnxSource(model, self.source.path, self.source.sha256)
-            return _prepared(new, self.settings, time.perf_counter())
-
+        in_blocks = self.settings.level == "all"
         # Convolutions of fewer rows add up in another order: other bits.
-        limits = Limits(ACCOUNTING) if self.settings.rewriting.rules == "float" else None
-        return Rewritable(graph, dialect, ACCOUNTING, rebuilt, limits)
+        tiles = self.settings.rewriting.rules == "float"
+        return rewritable_onnx(
+            self.source,
+            ACCOUNTING,
+            lambda new: _prepared(new, self.settings, time.perf_counter()),
+            threads=self.settings.threads,
+            scratch=not in_blocks,
+            accumulates=True,
+            addends=not in_blocks,
+            limits=Limits(ACCOUNTING) if tiles else None,
+        )
 
     def measured_costs(self) -> dict[str, int]:
         """What each op takes in ONNX Runtime on random inputs, in nanoseconds, by its name.

@@ -13,17 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lowtide.backends.onnx.rebuild import rebuild
 from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.backends.tensorflow.from_onnx.convert import save_source
 from lowtide.backends.tensorflow.from_onnx.emitter import check
 from lowtide.backends.tensorflow.package import tensorflow_packages
-from lowtide.frontends.onnx import OnnxSource, import_graph, read
-from lowtide.frontends.onnx.dialect import OnnxDialect
+from lowtide.frontends.onnx import OnnxSource, read
 from lowtide.frontends.onnx.dimensions import require_bound
 from lowtide.ir import simulate
 from lowtide.planning import Rewritable
 from lowtide.sources import Origin
+from lowtide.targets.onnx_rewritable import rewritable_onnx
 from lowtide.targets.tensorflow_function import PreparedFunction, traced
 from lowtide.targets.tensorflow_staged import StagedTensorflow
 
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
-    from lowtide.ir import Graph
-    from lowtide.planning import Planned, Prepared, Progress
+    from lowtide.planning import Planned, Progress
     from lowtide.settings import Settings
 
 __all__ = ["PreparedTensorflow", "prepare"]
@@ -48,18 +46,11 @@ class PreparedTensorflow(PreparedFunction):
 
     def rewritable(self) -> Rewritable:
         """The ONNX model's operators; sums and convolutions are ops of their own in TensorFlow."""
-        source = self.source.model
-        assert source is not None
-        graph = import_graph(source)
-        dialect = OnnxDialect.of(source, scratch=False, accumulates=False)
-        for op in graph.ops:
-            op.workspace_bytes = 0
-
-        def rebuilt(edited: Graph) -> Prepared:
-            new = OnnxSource(rebuild(source, graph, edited), self.source.path, self.source.sha256)
-            return _prepared(new, self.settings, time.perf_counter())
-
-        return Rewritable(graph, dialect, ACCOUNTING, rebuilt)
+        return rewritable_onnx(
+            self.source,
+            ACCOUNTING,
+            lambda new: _prepared(new, self.settings, time.perf_counter()),
+        )
 
     @property
     def packages(self) -> tuple[str, ...]:

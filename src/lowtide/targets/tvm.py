@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import onnx_ir
 
-from lowtide.backends.onnx.rebuild import rebuild
 from lowtide.errors import InputError, ModelError
-from lowtide.frontends.onnx import OnnxSource, import_graph, read
-from lowtide.frontends.onnx.dialect import OnnxDialect
+from lowtide.frontends.onnx import OnnxSource, read
 from lowtide.frontends.tvm import require_tvm
 from lowtide.ir import parse, simulate
 from lowtide.passes.pipeline import parse as parse_pipeline
 from lowtide.planning import Planned, Prepared, Rewritable
 from lowtide.sources import Origin
+from lowtide.targets.onnx_rewritable import rewritable_onnx
 from lowtide.targets.tvm_child import call
 from lowtide.targets.tvm_plan import ACCOUNTING, without_workspace
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     import onnx
 
     from lowtide.emission import Staged
-    from lowtide.ir import Graph
     from lowtide.planning import Progress
     from lowtide.settings import Settings
 
@@ -101,18 +99,11 @@ class PreparedTvm(Prepared):
 
     def rewritable(self) -> Rewritable:
         """The ONNX model's operators; sums and convolutions are kernels of their own in TVM."""
-        source = self.source.model
-        assert source is not None
-        graph = import_graph(source)
-        dialect = OnnxDialect.of(source, scratch=False, accumulates=False)
-        for op in graph.ops:
-            op.workspace_bytes = 0
-
-        def rebuilt(edited: Graph) -> Prepared:
-            new = OnnxSource(rebuild(source, graph, edited), self.source.path, self.source.sha256)
-            return _prepared(new, self.settings, time.perf_counter())
-
-        return Rewritable(graph, dialect, ACCOUNTING, rebuilt)
+        return rewritable_onnx(
+            self.source,
+            ACCOUNTING,
+            lambda new: _prepared(new, self.settings, time.perf_counter()),
+        )
 
     def stage(self, planned: Planned, destination: Path, folder: Path) -> Staged:
         """The model compiled with the plan, as a library or as C sources."""
