@@ -22,7 +22,8 @@ import numpy as np
 
 from lowtide import child
 from lowtide.backends.onnx.compare import Difference, compare
-from lowtide.backends.tflite.tflm.interpreter import captured, feeds, load, open_interpreter
+from lowtide.backends.tflite.tflm.compare import tflm_runner
+from lowtide.backends.tflite.tflm.interpreter import captured, feeds, load
 from lowtide.backends.tflite.tflm.scratch import ARENA_LIMIT, MEMORY_LIMIT
 from lowtide.errors import MissingExtraError, ModelError
 
@@ -98,7 +99,7 @@ def run_here(request: dict[str, object]) -> dict[str, object]:
     models = [load(path) for path in cast("list[str]", request["models"])]
     if request["runtime"] == "tflm":
         arenas = cast("list[int]", request["arenas"])
-        first, second = (_in_tflm(m, count, a) for m, a in zip(models, arenas, strict=True))
+        first, second = (tflm_runner(m, count, a) for m, a in zip(models, arenas, strict=True))
     else:
         first, second = _in_litert(models)
     found = Difference()
@@ -116,22 +117,6 @@ def run_here(request: dict[str, object]) -> dict[str, object]:
         "max_abs_error": found.max_abs_error,
         "where": found.where,
     }
-
-
-def _in_tflm(data: bytes, count: int, arena_bytes: int) -> Runner:
-    with captured() as text:
-        try:
-            interpreter = open_interpreter(data, arena_bytes)
-        except RuntimeError as error:
-            raise ModelError(f"TFLite Micro refused: {text()[-300:]} {error}") from None
-
-    def run(arrays: Arrays) -> Arrays:
-        for index, array in enumerate(arrays):
-            interpreter.set_input(array, index)
-        interpreter.invoke()
-        return [np.array(interpreter.get_output(k)) for k in range(count)]
-
-    return run
 
 
 def _in_litert(models: Sequence[bytes]) -> list[Runner]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.backends.tensorflow_script import run_cases
+
 pytestmark = pytest.mark.tensorflow
+
 pytest.importorskip("tensorflow", exc_type=ImportError)
 
 CASES = Path(__file__).with_name("tensorflow_xla_cases.py")
@@ -22,17 +21,7 @@ STEPS = ("branch", "nested", "accumulate", "reads_around")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("xla")
     names = ("semantics", "bits", "barriers", "dropout", "fit", "asked")
-    done = subprocess.run(
-        [sys.executable, str(CASES), *names],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "XDG_CACHE_HOME": str(folder), "TF_CPP_MIN_LOG_LEVEL": "2"},
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return run_cases(CASES, names, folder)
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -21,7 +21,28 @@ if TYPE_CHECKING:
 
     Arrays = list[NDArray[np.generic]]
 
-__all__ = ["compare_litert", "compare_tflm"]
+__all__ = ["compare_litert", "compare_tflm", "tflm_runner"]
+
+
+def tflm_runner(data: bytes, outputs: int, arena_bytes: int) -> Callable[[Arrays], Arrays]:
+    """A model in an arena of that size, as a function from its inputs to its outputs.
+
+    Raises:
+        ModelError: TFLite Micro refuses it.
+    """
+    with captured() as text:
+        try:
+            interpreter = open_interpreter(data, arena_bytes)
+        except RuntimeError as error:
+            raise ModelError(f"TFLite Micro refused: {text()[-300:]} {error}") from None
+
+    def run(arrays: Arrays) -> Arrays:
+        for index, array in enumerate(arrays):
+            interpreter.set_input(array, index)
+        interpreter.invoke()
+        return [np.array(interpreter.get_output(k)) for k in range(outputs)]
+
+    return run
 
 
 def compare_tflm(request: dict[str, object]) -> dict[str, object]:
@@ -31,25 +52,12 @@ def compare_tflm(request: dict[str, object]) -> dict[str, object]:
     """
     count = int(cast("int", request["outputs"]))
 
-    def runner(path: str, arena_bytes: int) -> Callable[[Arrays], Arrays]:
-        data = load(path)
-        with captured() as text:
-            try:
-                interpreter = open_interpreter(data, arena_bytes)
-            except RuntimeError as error:
-                raise ModelError(f"TFLite Micro refused: {text()[-300:]} {error}") from None
-
-        def run(arrays: Arrays) -> Arrays:
-            for index, array in enumerate(arrays):
-                interpreter.set_input(array, index)
-            interpreter.invoke()
-            return [np.array(interpreter.get_output(k)) for k in range(count)]
-
-        return run
-
     models = cast("list[str]", request["models"])
     arenas = cast("list[int]", request["arenas"])
-    runs = [runner(path, int(arena)) for path, arena in zip(models, arenas, strict=True)]
+    runs = [
+        tflm_runner(load(path), count, int(arena))
+        for path, arena in zip(models, arenas, strict=True)
+    ]
     return {"difference": _difference(runs, cast("list[str]", request["inputs"]))}
 
 
