@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowtide.bench.protocol import geometric_mean, markdown, one_core, write
+from lowtide.bench.protocol import end, geometric_mean, markdown, one_core, write
+from lowtide.bench.record import Measure, digest
 from lowtide.bench.remat import FILE_NAMES, instance_files
 from lowtide.ir import simulate
 from lowtide.passes.costs import CostModel
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from lowtide.solvers.remat.problem import RematProblem
 
-__all__ = ["RatioCell", "cells", "keras_problems", "main", "table"]
+__all__ = ["RatioCell", "cells", "keras_problems", "main", "measures", "table"]
 
 STRATEGIES = ("ap-sqrt", "ap-greedy", "griewank", "linearised-greedy", "checkmate-lp-rounding")
 BUDGETS = ("0.9", "0.8", "0.7", "0.6", "0.5", "0.4")
@@ -140,7 +141,16 @@ def table(found: Sequence[RatioCell]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def measures(found: Sequence[RatioCell]) -> Iterator[Measure]:
+    """Costs over the least known, and CPU-seconds."""
+    for cell in found:
+        case, peer = f"{cell.network} {cell.ratio}", cell.strategy != "auto"
+        if cell.cost_ratio is not None:
+            yield Measure(case, cell.strategy, "cost", "ratio", cell.cost_ratio, peer)
+        yield Measure(case, cell.strategy, "CPU", "s", cell.cpu_seconds, peer)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="remat_ratios", description=__doc__)
     parser.add_argument("--instances", type=Path, metavar="DIR", help="else Keras networks")
@@ -158,9 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if path.stem in FILE_NAMES
         )
     found: list[RatioCell] = []
+    models: dict[str, str] = {}
     for name, problem in problems:
         if options.only and name not in options.only:
             continue
+        models[name] = digest(problem)
         for cell in cells(name, problem, BUDGETS, options.time_limit):
             found.append(cell)
             print(
@@ -172,9 +184,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = table(found)
     print(text)
     if options.output is not None:
-        settings = {"time_limit_s": options.time_limit, "instances": bool(options.instances)}
-        write(options.output, text, {"cells": [asdict(cell) for cell in found]}, settings)
+        write(
+            options.output,
+            text,
+            {"cells": [asdict(cell) for cell in found]},
+            {
+                "time_limit_s": options.time_limit,
+                "instances": bool(options.instances),
+                "seed": 0,
+            },
+            measures=measures(found),
+            models=models,
+        )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

@@ -19,16 +19,23 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from lowtide.bench.protocol import write
-from lowtide.bench.tensorflow_table import BatchCell, BudgetCell, RivalCell, Tables, text_of
+from lowtide.bench.protocol import end, write
+from lowtide.bench.record import load
+from lowtide.bench.tensorflow_table import (
+    BatchCell,
+    BudgetCell,
+    RivalCell,
+    Tables,
+    measures,
+    text_of,
+)
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
@@ -268,11 +275,10 @@ def _read(path: Path | None) -> Tables:
     """What the file has."""
     if path is None or not path.with_suffix(".json").exists():
         return Tables()
-    document = cast("dict[str, Any]", json.loads(path.with_suffix(".json").read_text()))
-    return Tables.from_dict(document)
+    return Tables.from_dict(load(path.with_suffix(".json")).rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     from lowtide.bench.keras_steps import STEPS, step_of
 
@@ -294,7 +300,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.output is None:
             print(text, flush=True)
             return
-        write(options.output, text, asdict(tables), {"time_limit_s": options.time_limit})
+        write(
+            options.output,
+            text,
+            asdict(tables),
+            {"time_limit_s": options.time_limit, "seed": 0},
+            measures=measures(tables),
+        )
 
     for name in options.only:
         limit_s = options.time_limit
@@ -311,7 +323,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             tables.put([batch_cell(name, limit_s, confirm=name in options.confirm)])
             report()
         gc.collect()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)
