@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -146,6 +147,6 @@ def _measure(entry: Mapping[str, Any]) -> Measure:
     texts: Sequence[object] = (measure.case, measure.who, measure.what)
     if not all(isinstance(text, str) for text in texts) or measure.unit not in UNITS:
         raise ValueError(f"no measure: {entry}")
-    if isinstance(measure.value, bool) or not isinstance(measure.value, int | float):
-        raise ValueError(f"no number: {entry}")
+    if isinstance(measure.value, bool) or not math.isfinite(measure.value):
+        raise ValueError(f"no finite number: {entry}")
     return measure

@@ -115,7 +115,7 @@ SUITES: dict[str, Suite] = {
                 quick=("--runs", "1", "--only", "randwire_32_s0", "nasnet_32"),
                 needs=("tensorflow", "tflite_micro", "ai_edge_litert"),
             ),
-            Experiment("tiling", quick=("--sides", "96"), needs=("tflite_micro", "ai_edge_litert")),
+            Experiment("tiling", needs=("tflite_micro", "ai_edge_litert")),
         ),
     ),
     "tensorflow": Suite(
@@ -142,7 +142,7 @@ SUITES: dict[str, Suite] = {
                 quick=("--only", "light_squeezenet", "light_shufflenet", "--lean"),
                 needs=("tvm",),
             ),
-            Experiment("tvm_training", quick=("residual",), needs=("tvm",)),
+            Experiment("tvm_training", needs=("tvm",)),
             Experiment("tvm_c", quick=("lenet", "unet"), needs=("tvm",)),
         ),
     ),
