@@ -125,8 +125,8 @@ SUITES: dict[str, Suite] = {
             Experiment(
                 "tensorflow",
                 quick=(
-                    *("--only", "U-Net", "--parts", "budgets", "--budgets", "0.6"),
-                    *("--time-limit", "5"),
+                    *("--only", "VGG16", "--parts", "budgets", "--budgets", "0.5"),
+                    *("--probes", "0", "--time-limit", "3"),
                 ),
                 needs=("tensorflow",),
             ),
