@@ -32,9 +32,13 @@ _NUMBER = re.compile(
 )
 # What is no prose: fenced, indented and inline code; comments; where links lead; numbers of items.
 _CODE = re.compile(
-    r"^ *```.*?^ *```[ ]*$|(?<=\n\n)(?: {4}.*\n+)+|``[^`]*``|`[^`]*`|<!--.*?-->|\]\([^)]*\)"
+    r"^ *```[^\n]*\n(?:[^\n]*\n)*? *```[ ]*$"
+    r"|(?<=\n\n)(?: {4}[^\n]*\n+)+"
+    r"|``(?:[^`\n]|\n(?!\n))*``|`(?:[^`\n]|\n(?!\n))*`"
+    r"|<!--(?:[^-]|-(?!->))*-->"
+    r"|\]\([^)\n]*\)"
     r"|^ *\d+\. ",
-    re.M | re.S,
+    re.M,
 )
 
 
