@@ -1,4 +1,4 @@
-"""The example and RandWire networks of eight wirings in ONNX Runtime: orders, arenas, stock sessions.
+"""The example and RandWire networks of eight wirings in ONNX Runtime: orders, arenas, sessions.
 
     python -m lowtide.bench.wirings --output bench/results/wirings
 

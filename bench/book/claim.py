@@ -17,7 +17,10 @@ __all__ = ["Claim", "Definition", "Value", "at_most", "holds", "mib", "percent_m
 
 Value: TypeAlias = int | float | str
 
-_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,17 @@ _MARK = re.compile(r"^<!-- (?:table: \S+|end) -->$", re.M)
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?<![A-Za-z]-)"
     r"\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?"
-    r"(?:%|[x×]|[KMG]i?B|B|[mµn]?s)?(?![A-Za-z0-9_])"
+    r"(?:%|x|[KMG]i?B|B|[mµn]?s)?(?![A-Za-z0-9_])"
 )
 # What is no prose: fenced, indented and inline code; comments; where links lead; numbers of items.
 _CODE = re.compile(
-    r"^ *```.*?^ *```[ ]*$|(?<=\n\n)(?: {4}.*\n+)+|``[^`]*``|`[^`]*`|<!--.*?-->|\]\([^)]*\)"
+    r"^ *```[^\n]*\n(?:[^\n]*\n)*? *```[ ]*$"
+    r"|(?<=\n\n)(?: {4}[^\n]*\n+)+"
+    r"|``(?:[^`\n]|\n(?!\n))*``|`(?:[^`\n]|\n(?!\n))*`"
+    r"|<!--(?:[^-]|-(?!->))*-->"
+    r"|\]\([^)\n]*\)"
     r"|^ *\d+\. ",
-    re.M | re.S,
+    re.M,
 )
 
 

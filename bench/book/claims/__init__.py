@@ -1,7 +1,7 @@
-"""What the pages say of results; one module for each page."""
+"""What the pages say of results: templates, and functions that compute their numbers."""
 
-from lowtide.bench.book.claim import Claim
+from lowtide.bench.book.claims import docs, readme
 
 __all__ = ["CLAIMS"]
 
-CLAIMS: tuple[Claim, ...] = ()
+CLAIMS = (*readme.CLAIMS, *docs.CLAIMS)

@@ -20,8 +20,8 @@ _FAMILIES = {
     "other inference": "other inference",
     "training": "training",
 }
-# Graph and budget; Checkmate's and MOCCASIN's figures are those of MOCCASIN's paper, FastSA's of its
-# own: overhead in percent and seconds on their machines (as in `remat_solvers.PUBLISHED`).
+# Graph and budget; overhead in percent and seconds on their machines. Checkmate's and MOCCASIN's
+# figures are those of MOCCASIN's paper, FastSA's of its own (as in `remat_solvers.PUBLISHED`).
 _PUBLISHED = {
     ("FCN8", "0.8"): "0.1 in 5.6 s, 0.1 in 3.1 s, 0.1 in 9.6 s",
     ("ResNet50", "0.8"): "0.3 in 485 s, 0.3 in 69 s, 0.4 in 11 s",
