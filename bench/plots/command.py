@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.bench.plots.pictures import PICTURES
+from lowtide.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lowtide.bench.plots", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; 1 where one is stale")
     options = parser.parse_args(arguments)
+    if not (_ROOT / "pyproject.toml").is_file():
+        raise InputError("the pictures belong to a checkout of the repository; this is none")
     found = stale()
     for path, text in found.items():
         print(f"{path.name}: {'stale' if options.check else 'drawn'}", file=sys.stderr)
