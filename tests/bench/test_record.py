@@ -48,6 +48,10 @@ def test_records_make_the_round_trip(
     assert load(path) == record
 
 
+def _entry(**changes: object) -> dict[str, object]:
+    return {"case": "a", "who": "b", "what": "c", "unit": "s", "value": 1, **changes}
+
+
 def _document(**changes: object) -> dict[str, object]:
     document = json.loads(Record(MANIFEST, (Measure("a", "b", "c", "s", 1.0),)).to_json())
     return {**document, **changes}
@@ -68,13 +72,7 @@ def _document(**changes: object) -> dict[str, object]:
         json.dumps(_document(measures=[{}])),
         json.dumps(_document(measures=[{"case": "a"}])),
         *(
-            json.dumps(
-                _document(
-                    measures=[
-                        {"case": "a", "who": "b", "what": "c", "unit": "s", "value": 1} | change
-                    ]
-                )
-            )
+            json.dumps(_document(measures=[_entry(**change)]))
             for change in (
                 {"unit": "furlongs"},
                 {"value": "1"},
