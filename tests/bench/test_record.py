@@ -69,7 +69,7 @@ def _document(**changes: object) -> dict[str, object]:
         json.dumps(_document(manifest={})),
         json.dumps(_document(manifest=None)),
         json.dumps(_document(measures=3)),
-        json.dumps(_document(measures=[{}])),
+        json.dumps(_document(measures=[{"more": 1}])),
         json.dumps(_document(measures=[{"case": "a"}])),
         *(
             json.dumps(_document(measures=[_entry(**change)]))
