@@ -17,7 +17,8 @@ Where the definitions differ, ours holds:
   cannot keep fixed offsets.
 - Vela's stopping rules stay: it climbs until the load is reached; else, once within the capacity,
   for 500 swaps without improvement; else for 99,999 swaps. Its random seed is fixed. Our time limit
-  ends it earlier, with the best layout so far.
+  ends it earlier, with the best layout so far; it counts CPU time, so that a busy machine does not
+  cut Vela off before its time.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -183,7 +184,7 @@ def _live_ranges(problem: AllocationProblem, used: Sequence[int]) -> list[LiveRa
 
 @contextmanager
 def _limit(seconds: float | None) -> Generator[None]:
-    """Raise `_LimitReached` in the block after so much wall time; Vela has no limit of its own."""
+    """Raise `_LimitReached` in the block after so much CPU time; Vela has no limit of its own."""
     if seconds is None:
         yield
         return
@@ -193,12 +194,12 @@ def _limit(seconds: float | None) -> Generator[None]:
     def strike(number: int, frame: FrameType | None) -> None:
         raise _LimitReached
 
-    before = signal.signal(signal.SIGALRM, strike)
+    before = signal.signal(signal.SIGPROF, strike)
     try:
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+        signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-6))
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
     finally:  # even where the signal came after the block
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before)
