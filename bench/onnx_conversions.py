@@ -1,6 +1,6 @@
 """Whole ONNX models to SavedModel and .tflite: errors against ONNX Runtime, transposes, seconds.
 
-    python -m lowtide.bench.onnx_conversions [NAME...] [--write bench/results/onnx_conversions.md]
+    python -m lowtide.bench.onnx_conversions [NAME...] [--output bench/results/onnx_conversions]
 
 Weights are random (`onnx_networks`). The error is the largest difference from ONNX Runtime's
 output, relative to the output's largest element; each conversion runs in a process of its own,
@@ -13,21 +13,22 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.backends.tensorflow import convert
 from lowtide.bench.networks import NETWORKS as BRANCHING
 from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
-from lowtide.bench.protocol import markdown
+from lowtide.bench.protocol import markdown, write
 from lowtide.errors import LowtideError
 from lowtide.frontends.onnx import read
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["main", "row"]
+__all__ = ["Row", "main", "row", "table"]
 
 _HEADER = (
     "model",
@@ -51,8 +52,38 @@ def _model(name: str) -> onnx.ModelProto:
     return NETWORKS[name]() if name in NETWORKS else BRANCHING[name](0)
 
 
-def row(name: str, kind: str, folder: Path) -> list[str]:
-    """One line of the table."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A conversion.
+
+    Attributes:
+        model: its name.
+        nodes: of the ONNX model.
+        format: `savedmodel` or `tflite`.
+        failure: why there is no result.
+        max_rel_error: of outputs; None where they were not compared.
+        transposes_at_ends: that the layout of images needs at inputs and outputs.
+        transposes_inside: that remain between operators.
+        own_transposes: of the ONNX model.
+        seconds: wall time, by step, and in total.
+    """
+
+    model: str
+    nodes: int
+    format: str
+    failure: str = ""
+    max_rel_error: float | None = None
+    transposes_at_ends: int | None = None
+    transposes_inside: int | None = None
+    own_transposes: int | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+_STEPS = ("load", "emit", "write", "verify")
+
+
+def row(name: str, kind: str, folder: Path) -> Row:
+    """Convert a model."""
     model = read(_model(name)).model
     own = sum(node.op_type == "Transpose" for node in model.graph)
     started = time.perf_counter()
@@ -60,40 +91,52 @@ def row(name: str, kind: str, folder: Path) -> list[str]:
         suffix = "tflite" if kind == "tflite" else "savedmodel"
         result = convert(model, folder / f"model.{suffix}")
     except LowtideError as error:
-        return [name, str(len(model.graph)), kind, str(error)[:80], *["-"] * 8]
+        return Row(name, len(model.graph), kind, str(error)[:80])
     total = time.perf_counter() - started
     inside = sum(t.place == "inside" for t in result.transposes)
-    seconds = [f"{result.seconds[part]:.1f}" for part in ("load", "emit", "write", "verify")]
-    gap = f"{result.max_rel_error:.1e}" if result.numerics == "close" else "not verified"
-    ends = str(len(result.transposes) - inside)
-    return [
+    seconds = {step: round(result.seconds[step], 1) for step in _STEPS}
+    return Row(
         name,
-        str(len(model.graph)),
+        len(model.graph),
         kind,
-        gap,
-        ends,
-        str(inside),
-        str(own),
-        *seconds,
-        f"{total:.1f}",
-    ]
+        "",
+        result.max_rel_error if result.numerics == "close" else None,
+        len(result.transposes) - inside,
+        inside,
+        own,
+        {**seconds, "total": round(total, 1)},
+    )
+
+
+def _cells(of: Row) -> list[str]:
+    cells = [of.model, str(of.nodes), of.format]
+    if of.failure:
+        return [*cells, of.failure, *["-"] * (len(_HEADER) - len(cells) - 1)]
+    error = "not verified" if of.max_rel_error is None else f"{of.max_rel_error:.1e}"
+    counts = (of.transposes_at_ends, of.transposes_inside, of.own_transposes)
+    return [*cells, error, *map(str, counts), *(f"{s:.1f}" for s in of.seconds.values())]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """As Markdown."""
+    text = markdown(_HEADER, [_cells(each) for each in rows])
+    return f"# ONNX to TensorFlow and TFLite\n\n{text}\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert the models; print or write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="models; all where none is named")
-    parser.add_argument("--write", type=Path, help="the Markdown file to write")
+    parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
-    rows: list[list[str]] = []
+    rows: list[Row] = []
     for name in options.names or [*NETWORKS, *BRANCHING, *LIGHT]:
         for kind in ("savedmodel", "tflite"):
             with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
                 rows.append(row(name, kind, Path(folder)))
-            print("  ".join(rows[-1]), file=sys.stderr, flush=True)
-            if options.write:
-                text = markdown(_HEADER, rows)
-                options.write.write_text(f"# ONNX to TensorFlow and TFLite\n\n{text}\n")
+            print("  ".join(_cells(rows[-1])), file=sys.stderr, flush=True)
+            if options.output:
+                write(options.output, table(rows), {"rows": [asdict(each) for each in rows]}, {})
     return 0
 
 

@@ -1,6 +1,6 @@
 """ONNX models through `optimize --target tensorflow` and `tflite`: errors, peaks, arenas, seconds.
 
-    python -m lowtide.bench.onnx_targets [NAME...] [--write bench/results/onnx_targets.md]
+    python -m lowtide.bench.onnx_targets [NAME...] [--output bench/results/onnx_targets]
 
 Weights are random (`onnx_networks`), open dimensions 1. `error`: the largest difference of an
 output from ONNX Runtime's on the original, relative to the output's largest element. TensorFlow:
@@ -16,23 +16,20 @@ import argparse
 import resource
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import onnx
 
 from lowtide.bench.networks import NETWORKS as BRANCHING
 from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
-from lowtide.bench.protocol import markdown
+from lowtide.bench.protocol import markdown, write
 from lowtide.errors import LowtideError
 from lowtide.optimizer import optimize
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from lowtide.report import Report
-
-__all__ = ["main", "saved_model_row", "tflite_row"]
+__all__ = ["Row", "main", "row", "table"]
 
 _SAVED = (
     *("model", "nodes", "ops", "error", "predicted before", "planned", "lower bound"),
@@ -50,10 +47,47 @@ def _model(name: str) -> onnx.ModelProto:
     return NETWORKS[name]() if name in NETWORKS else BRANCHING[name](0)
 
 
-def _optimized(name: str, target: str) -> tuple[list[str], Report, float] | list[str]:
-    """The first cells, the report and CPU-seconds; or the cells that say why there are none."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model on a target.
+
+    Attributes:
+        model: its name.
+        target: `tensorflow` or `tflite`.
+        nodes: of the ONNX model.
+        failure: why there is no result; all that follows is None or empty then.
+        ops: of what the target runs.
+        max_rel_error: of outputs; None where they were not compared.
+        peak_before: in bytes, predicted, of the target's own order.
+        peak_after: of ours.
+        lower_bound: no order has less.
+        measured: bytes, by what was measured: `stock`, `after`; or a kind of `_LITE_KINDS` with
+            `_before` and `_after`; None where it does not run.
+        latency: in seconds, `stock` and `after`; of TensorFlow only.
+        cpu_seconds: of the whole command.
+    """
+
+    model: str
+    target: str
+    nodes: int
+    failure: str = ""
+    ops: int | None = None
+    max_rel_error: float | None = None
+    peak_before: int | None = None
+    peak_after: int | None = None
+    lower_bound: int | None = None
+    measured: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
+    latency: Mapping[str, float] = field(default_factory=dict[str, float])
+    cpu_seconds: float | None = None
+
+
+_LITE_KINDS = ("required", "litert", "litert_xnnpack")
+
+
+def row(name: str, target: str) -> Row:
+    """Optimize a model for a target, and keep what its report says."""
     model = _model(name)
-    cells = [name, str(len(model.graph.node))]
+    nodes = len(model.graph.node)
     before = _cpu_seconds()
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         path = Path(folder, f"{name}.onnx")
@@ -63,57 +97,51 @@ def _optimized(name: str, target: str) -> tuple[list[str], Report, float] | list
                 path, target=target, dims={"*": 1}, rewrite="none", output=Path(folder, "out")
             )
         except LowtideError as error:
-            return [*cells, f"{type(error).__name__}: {str(error)[:120]}"]
-    verification = result.report.verification
-    error_text = "not verified"
-    if verification["numerics"] == "close":
-        error_text = f"{cast('float', verification['max_rel_error']):.1e}"
-    cells += [str(result.report.model["ops"]), error_text]
-    return cells, result.report, _cpu_seconds() - before
+            return Row(name, target, nodes, f"{type(error).__name__}: {str(error)[:120]}")
+    report = result.report
+    found = cast("Mapping[str, int | None]", report.measured)
+    latency: dict[str, float] = {}
+    if target == "tensorflow":
+        measured = {which: found[f"peak_{which}"] for which in ("stock", "after")}
+        seconds = cast("Mapping[str, float]", report.measured)
+        latency = {which: seconds[f"latency_{which}"] for which in ("stock", "after")}
+    else:
+        keys = [f"{kind}_{which}" for kind in _LITE_KINDS for which in ("before", "after")]
+        measured = {key: found.get(key) for key in keys}
+    close = report.verification["numerics"] == "close"
+    return Row(
+        name,
+        target,
+        nodes,
+        "",
+        cast("int", report.model["ops"]),
+        cast("float", report.verification["max_rel_error"]) if close else None,
+        report.peak_bytes.before,
+        report.peak_bytes.after,
+        report.peak_bytes.lower_bound,
+        measured,
+        latency,
+        round(_cpu_seconds() - before, 1),
+    )
 
 
-def saved_model_row(name: str) -> list[str]:
-    """A line of the first table."""
-    found = _optimized(name, "tensorflow")
-    if isinstance(found, list):
-        return found + ["-"] * (len(_SAVED) - len(found))
-    cells, report, seconds = found
-    measured = report.measured
-    latencies = [1e3 * cast("float", measured[f"latency_{w}"]) for w in ("stock", "after")]
+def _cells(of: Row) -> list[str]:
+    """A line of the table of its target."""
+    cells = [of.model, str(of.nodes)]
+    if of.failure:
+        width = len(_SAVED if of.target == "tensorflow" else _LITE)
+        return [*cells, of.failure, *["-"] * (width - len(cells) - 1)]
     return [
         *cells,
-        *_bytes(_peaks(report)),
-        *_bytes([measured["peak_stock"], measured["peak_after"]]),
-        *(f"{latency:.1f}" for latency in latencies),
-        f"{seconds:.1f}",
+        str(of.ops),
+        "not verified" if of.max_rel_error is None else f"{of.max_rel_error:.1e}",
+        *_bytes([of.peak_before, of.peak_after, of.lower_bound, *of.measured.values()]),
+        *(f"{1e3 * seconds:.1f}" for seconds in of.latency.values()),
+        f"{of.cpu_seconds:.1f}",
     ]
 
 
-def tflite_row(name: str) -> list[str]:
-    """A line of the second table."""
-    found = _optimized(name, "tflite")
-    if isinstance(found, list):
-        return found + ["-"] * (len(_LITE) - len(found))
-    cells, report, seconds = found
-    measured = report.measured
-    keys = [f"{what}_{which}" for what in _MEASURED for which in ("before", "after")]
-    return [
-        *cells,
-        *_bytes(_peaks(report)),
-        *_bytes([measured.get(key) for key in keys]),
-        f"{seconds:.1f}",
-    ]
-
-
-_MEASURED = ("required", "litert", "litert_xnnpack")
-
-
-def _peaks(report: Report) -> list[object]:
-    peak = report.peak_bytes
-    return [peak.before, peak.after, peak.lower_bound]
-
-
-def _bytes(values: Sequence[object]) -> list[str]:
+def _bytes(values: Sequence[int | None]) -> list[str]:
     return ["-" if value is None else f"{value:,}" for value in values]
 
 
@@ -125,13 +153,18 @@ def _cpu_seconds() -> float:
     return total
 
 
-def _text(tables: Mapping[str, tuple[Sequence[str], list[list[str]]]]) -> str:
+def table(rows: Sequence[Row]) -> str:
+    """Both tables as Markdown."""
     parts = [
         "# ONNX models in TensorFlow and TFLite, planned",
-        (__doc__ or "").partition("\n\n")[2],
+        (__doc__ or "").partition("\n\n")[2].partition("\n\n")[2],
     ]
-    for title, (header, rows) in tables.items():
-        parts += [f"## {title}", markdown(header, rows)]
+    for title, target, header in (
+        ("SavedModel", "tensorflow", _SAVED),
+        (".tflite", "tflite", _LITE),
+    ):
+        lines = [_cells(each) for each in rows if each.target == target]
+        parts += [f"## {title}", markdown(header, lines)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -139,17 +172,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Optimize the models for both targets; print, or write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="models; all where none is named")
-    parser.add_argument("--write", type=Path, help="the Markdown file to write")
+    parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
-    saved: list[list[str]] = []
-    lite: list[list[str]] = []
+    rows: list[Row] = []
     for name in options.names or [*NETWORKS, *BRANCHING, *LIGHT]:
-        for rows, made in ((saved, saved_model_row), (lite, tflite_row)):
-            rows.append(made(name))
-            print("  ".join(rows[-1]), file=sys.stderr, flush=True)
-            if options.write:
-                tables = {"SavedModel": (_SAVED, saved), ".tflite": (_LITE, lite)}
-                options.write.write_text(_text(tables))
+        for target in ("tensorflow", "tflite"):
+            rows.append(row(name, target))
+            print("  ".join(_cells(rows[-1])), file=sys.stderr, flush=True)
+            if options.output:
+                write(options.output, table(rows), {"rows": [asdict(each) for each in rows]}, {})
     return 0
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lowtide.backends.tensorflow.from_onnx.registry import FAMILIES, emitted, find
-from lowtide.bench.onnx_conformance import Verdict, cases, judge, table
+from lowtide.bench.onnx_conformance import cases, judge
+from lowtide.bench.onnx_conformance_table import Operators, Verdict, table
 
 if TYPE_CHECKING:
     from onnx.backend.test.case.test_case import TestCase
@@ -71,7 +72,8 @@ def test_table_counts_every_outcome() -> None:
         Verdict("test_c", "Foo", "unsupported", True, False, "Foo (opset 1) is not emitted: x"),
         Verdict("test_d", "Mul", "fail", False, False, "off by one"),
     ]
-    text = table(verdicts)
+    routes = {"Add": "own", "Foo": "-", "Mul": "own"}
+    text = table(verdicts, Operators("1.0", 2, routes))
     assert "| `Add` | own | 1 | 1 |  |  |" in text
     assert "2 of 4 pass (50.0 %, 1 of them bound)" in text
     assert "- `test_d`: off by one" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,9 +37,15 @@ def _made_up(path: Path, *, target: str, **_: object) -> object:
 
 def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_targets, "optimize", _made_up)
-    output = tmp_path / "table.md"
-    assert onnx_targets.main(["unet", "lstm", "--write", str(output)]) == 0
-    lines = output.read_text().splitlines()
+    output = tmp_path / "table"
+    assert onnx_targets.main(["unet", "lstm", "--output", str(output)]) == 0
+    document = json.loads(output.with_suffix(".json").read_text())
+    assert [(row["model"], row["target"]) for row in document["rows"]] == [
+        (model, target) for model in ("unet", "lstm") for target in ("tensorflow", "tflite")
+    ]
+    assert document["rows"][0]["measured"] == {"stock": 3000, "after": 2000}
+    assert document["rows"][2]["failure"].startswith("ModelError: it has what is not emitted")
+    lines = output.with_suffix(".md").read_text().splitlines()
     rows = [line for line in lines if line.startswith(("| unet", "| lstm"))]
     saved, refused, lite, too = rows
     assert saved.startswith("| unet | 31 | 12 | 2.0e-06 | 2,500 | 2,000 | 1,900 | 3,000 | 2,000 |")

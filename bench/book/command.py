@@ -1,0 +1,112 @@
+"""Writing and checking the pages."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lowtide.bench.book.claims import CLAIMS
+from lowtide.bench.book.definitions import DEFINITIONS
+from lowtide.bench.book.ledger import LEDGER, ledger
+from lowtide.bench.book.page import blocks, fill, find, line_of, numbers
+from lowtide.bench.book.results import ROOT, BookError
+from lowtide.bench.book.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lowtide.bench.book.claim import Claim, Definition
+
+__all__ = ["main", "pages", "problems", "rendered"]
+
+
+def pages(root: Path = ROOT) -> dict[str, str]:
+    """The texts of all pages whose numbers are checked, by their paths from the root.
+
+    Raises:
+        BookError: `root` is no checkout of the repository.
+    """
+    found = [root / "README.md", root / "bench/README.md", root / "solvers/README.md"]
+    found += sorted((root / "docs").rglob("*.md"))
+    missing = [path for path in found if not path.is_file()]
+    if missing:
+        raise BookError(f"{missing[0]}: no such page; run this in a checkout of the repository")
+    return {path.relative_to(root).as_posix(): path.read_text() for path in found}
+
+
+def rendered(texts: Mapping[str, str]) -> dict[str, str]:
+    """The pages with all tables made anew; the ledger last, since it tells where tables are."""
+
+    def made(name: str) -> str:
+        if name == LEDGER:
+            return ledger(texts)
+        if name not in TABLES:
+            raise BookError(f"there is no table `{name}`, but {', '.join(TABLES)}")
+        return TABLES[name].make()
+
+    return {page: fill(text, made) for page, text in texts.items()}
+
+
+def problems(
+    texts: Mapping[str, str],
+    claims: Iterable[Claim] = CLAIMS,
+    definitions: Iterable[Definition] = DEFINITIONS,
+) -> list[str]:
+    """What is wrong with the prose: claims that are not there, and numbers that nothing explains.
+
+    Every number outside code and generated tables has to lie in a claim or a definition, and each
+    of these has to be on its page, once.
+    """
+    found: list[str] = []
+    explained: dict[str, list[tuple[int, int]]] = {page: [] for page in texts}
+    for entry in [*claims, *definitions]:
+        kind = type(entry).__name__.lower()
+        try:
+            says = entry.text()
+            if entry.page not in texts:
+                raise BookError(f"{entry.page}: no such page")
+            begin, end = find(texts[entry.page], says)
+            if not any(begin <= n.begin and n.end <= end for n in numbers(texts[entry.page])):
+                raise BookError(f"`{says}` has no number that needs it")
+        except BookError as error:
+            found.append(f"{entry.page}: {kind} `{entry.says}`: {error}")
+            continue
+        explained[entry.page].append((begin, end))
+    for page, text in texts.items():
+        for number in numbers(text):
+            if not any(b <= number.begin and number.end <= e for b, e in explained[page]):
+                line = line_of(text, number.begin)
+                context = text.splitlines()[line - 1].strip()
+                found.append(f"{page}:{line}: `{number.text}` comes from nowhere: {context}")
+    shown = {name for text in texts.values() for name, _, _ in blocks(text)}
+    found += [f"table `{name}` is on no page" for name in TABLES if name not in shown]
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the tables into the pages, or check them; 1 where something is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m lowtide.bench.book", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1, and why")
+    parser.add_argument("--root", type=Path, default=ROOT, help="of the repository")
+    options = parser.parse_args(arguments)
+    try:
+        before = pages(options.root)
+        after = rendered(before)
+        wrong = problems(after)
+    except BookError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for page, text in after.items():
+        if text == before[page]:
+            continue
+        if options.check:
+            lines = (before[page].splitlines(), text.splitlines())
+            wrong += difflib.unified_diff(*lines, page, f"{page}, from the results", lineterm="")
+        else:
+            (options.root / page).write_text(text)
+            print(f"{page}: written")
+    print(*wrong, sep="\n", end="\n" if wrong else "", file=sys.stderr)
+    return 1 if wrong else 0

@@ -1,0 +1,87 @@
+"""Numbers of the pages that are no measurement of ours, each with what it is.
+
+An entry covers the numbers in its words, and these only; so words are as few as make the place
+unique. Figures of papers are quoted, with their source.
+"""
+
+from lowtide.bench.book.claim import Definition
+
+__all__ = ["DEFINITIONS"]
+
+_SERENITY = (
+    "published: Ahn et al., SERENITY, MLSys 2020 (abstract; as quoted in bench/rewriting.py)"
+)
+_CHECKMATE = "published: Jain et al., Checkmate, MLSys 2020, table of approximation ratios"
+_EXIT = "exit codes, as the command line has them (src/lowtide/errors.py)"
+_LITERAL = "a value of the format"
+
+_README = "README.md"
+_BENCH, _SOLVERS = "bench/README.md", "solvers/README.md"
+_FORMATS, _PEAK, _REMAT = "docs/formats.md", "docs/peak.md", "docs/recomputation.md"
+_REPORT, _REWRITING = "docs/report.md", "docs/rewriting.md"
+_TRAINING, _TVM = "docs/training.md", "docs/tvm.md"
+
+DEFINITIONS = (
+    Definition(_README, "(SERENITY reports 1.11x for its own)", _SERENITY),
+    Definition(_README, "(16 bytes less fail)", "the step of the search; see docs/peak.md"),
+    Definition(_README, "(64-bit pointers)", "the width of pointers of the measuring machine"),
+    Definition(_README, "SERENITY reports 1.68 for its scheduling", _SERENITY),
+    Definition(_README, "a MobileNetV2 at 96 px", "the size of its images"),
+    Definition(_README, "had 5 seconds for each graph", "the run's baseline_time_limit_s"),
+    Definition(_README, "ONNX Runtime 1.31's", "a version, pinned in pyproject.toml"),
+    Definition(_README, "as 128-bit hashes", "the width of the hashes"),
+    Definition(_BENCH, "exits with 1 on", _EXIT),
+    Definition(_BENCH, "code is 1 where a median misses", _EXIT),
+    Definition(_BENCH, "64-bit pointers", "the width of pointers of the measuring machine"),
+    Definition(_SOLVERS, "64-bit integers", "the width of the integers"),
+    Definition(_SOLVERS, "Ahn et al., MLSys 2020", "a year"),
+    Definition("docs/architecture.md", "`native/` is C++20", "the language's standard"),
+    Definition(_FORMATS, "(at most 8), planned", "a limit of the report"),
+    Definition(_FORMATS, "that 16 bytes less do not", "the step of the search; see docs/peak.md"),
+    Definition(_FORMATS, "process 1 is the planned execution, 2 the source", _LITERAL),
+    Definition(_FORMATS, "`producer` -1 is a graph input", _LITERAL),
+    Definition(_FORMATS, "0: the bound holds; 5: it is not proven; 2: unreadable", _EXIT),
+    Definition(_FORMATS, "flags as 0 or 1,", _LITERAL),
+    Definition(_FORMATS, "(-1: from the start, to the end)", _LITERAL),
+    Definition(_FORMATS, "reader -1 for a tensor that stays", _LITERAL),
+    Definition(_FORMATS, "(-1 and -1 at the start)", _LITERAL),
+    Definition(
+        _FORMATS,
+        "0 done (budget met, or none asked for), 1 internal error, 2 usage or unreadable input, 3 "
+        "budget proven infeasible, 4 budget not met and not proven, 5 verification failed (of a "
+        "model, or of a certificate). With 2 to 5",
+        _EXIT,
+    ),
+    Definition(_PEAK, "rounded up to 64 bytes", "alignment"),
+    Definition(_PEAK, "rounded up to 16 bytes", "alignment"),
+    Definition(_PEAK, "64 bits; a device of 32 bits", "widths of pointers"),
+    Definition(_PEAK, "in steps of 16 bytes", "the step of the search"),
+    Definition(_PEAK, "aligned to 64 bytes", "alignment"),
+    Definition(_PEAK, "at most 5 % more operations", "a limit (bench/tvm.py checks it)"),
+    Definition(_REMAT, "exit code 3", _EXIT),
+    Definition(_REMAT, "by the exact scheduler (0 %)", "an order without repeats costs nothing"),
+    Definition(_REMAT, "for graphs of 5,000 to 20,000 ops", "what the solver is made for"),
+    Definition(_REMAT, "Checkmate's stage program (MLSys 2020)", "a year"),
+    Definition(_REMAT, "Chen et al. 2016", "a year"),
+    Definition(
+        _REMAT,
+        "(there: Griewank 1.44 to 7.07, AP sqrt(n) 1.14 to 1.54, AP greedy 1.06 to 1.39, LP "
+        "rounding 1.00 to 1.06)",
+        _CHECKMATE,
+    ),
+    Definition(_REPORT, "For 3,000 ops it stays under 1 MB", "a limit; tests/pictures hold it"),
+    Definition(_REPORT, "counted from 0", "the first step"),
+    Definition(_REPORT, "| + − 0 |", "a key"),
+    Definition(_REPORT, "1640 across", "the size of the picture"),
+    Definition(_REWRITING, "under a limit of 15 % more work", "a limit of the search"),
+    Definition(_REWRITING, "allow 1e-5 of the largest result", "a tolerance of the tests"),
+    Definition(_REWRITING, "MobileNetV2 0.35, int8", "the width of the network"),
+    Definition(_REWRITING, "over 20,000 ops", "a limit (passes/rewrite/choose.py)"),
+    Definition(_TRAINING, "A number in (0, 1]", "an interval"),
+    Definition(_TRAINING, "(NaN, -0.0)", "a value"),
+    Definition(_TRAINING, "the tests allow 1e-5", "a tolerance of the tests"),
+    Definition(_TRAINING, "`steps_per_execution` over 1", "an option of Keras"),
+    Definition(_TRAINING, "searches of 7 to 16 seconds", "time limits; the run's time_limit_s"),
+    Definition(_TVM, "at most 5 % more operations", "a limit (bench/tvm.py checks it)"),
+    Definition(_TVM, "every tensor is aligned to 64 bytes", "alignment"),
+)
