@@ -30,7 +30,8 @@ from lowtide.bench.mobilenet import mobilenet_v2
 from lowtide.bench.networks import NETWORKS as BRANCHING
 from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
 from lowtide.bench.peers.tigris import Answer, Plan, ask, problem_of
-from lowtide.bench.protocol import geometric_mean, markdown, one_core, write
+from lowtide.bench.protocol import end, geometric_mean, markdown, one_core, write
+from lowtide.bench.record import Measure, digest
 from lowtide.errors import LowtideError
 from lowtide.frontends.onnx import import_graph, read
 from lowtide.ir import Accounting, simulate
@@ -46,12 +47,23 @@ from lowtide.solvers.schedule.exact import schedule
 from lowtide.targets import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lowtide.ir import Graph, Op
     from lowtide.solvers.schedule.problem import ScheduleProblem
 
-__all__ = ["FILE_ACCOUNTING", "MODELS", "Best", "FileOrders", "Row", "main", "run", "text_of"]
+__all__ = [
+    "FILE_ACCOUNTING",
+    "MODELS",
+    "Best",
+    "FileOrders",
+    "Row",
+    "main",
+    "measures",
+    "ordered",
+    "run",
+    "text_of",
+]
 
 # ONNX Runtime's, with inputs beside everything else, where TiGrIS has them.
 FILE_ACCOUNTING = Accounting(inputs_in_arena=True, outputs_live_to_end=True, alignment=64)
@@ -219,6 +231,26 @@ def _rewritten(path: Path) -> tuple[int, float]:
     return timeline.peak_bytes, planned.more_flops
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Peaks of both on both graphs; the memories of tiles."""
+    for row in rows:
+        yield Measure(row.model, "TiGrIS", "peak", "bytes", row.peak, peer=True)
+        yield Measure(row.model, "lowtide", "peak", "bytes", row.best.peak)
+        yield Measure(row.model, "lowtide", "arena", "bytes", row.best.arena)
+        yield Measure(row.model, "lowtide", "CPU", "s", row.best.cpu_seconds)
+        if row.file is not None:
+            what = "peak of the file's operators"
+            yield Measure(row.model, "TiGrIS", what, "bytes", row.file.tigris, peer=True)
+            yield Measure(row.model, "lowtide", what, "bytes", row.file.best.peak)
+        if row.plans:
+            fast = row.plans[-1]
+            yield Measure(row.model, "TiGrIS", "least fast", "bytes", fast.fast, peer=True)
+            least = min(each.total for each in row.plans)
+            yield Measure(row.model, "TiGrIS", "least sum", "bytes", least, peer=True)
+        if row.rewritten is not None:
+            yield Measure(row.model, "lowtide", "rewritten", "bytes", row.rewritten)
+
+
 def text_of(rows: Sequence[Row], refused: Mapping[str, str]) -> str:
     """The three tables as Markdown."""
     graphs = markdown(
@@ -343,6 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     one_core()
     rows: list[Row] = []
+    models: dict[str, str] = {}
     refused: dict[str, str] = {}
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="lowtide-") as name:
@@ -355,6 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 onnx.save(built, path)
             del built
+            models[model] = digest(path.read_bytes())
             try:
                 answer = ask(path)
             except LowtideError as error:
@@ -383,9 +417,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     if options.output is not None:
         document = {"rows": [asdict(row) for row in rows], "refused": refused, "wrong": wrong}
-        write(options.output, text, document, {"time_limit_s": options.time_limit})
+        settings = {"time_limit_s": options.time_limit, "seed": 0}
+        write(options.output, text, document, settings, measures=measures(rows), models=models)
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)
