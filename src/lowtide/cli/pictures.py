@@ -29,7 +29,8 @@ def plot(
         typer.Option(
             "-o",
             "--output",
-            help="The picture: .html (a page), .svg, .png, or .json (Chrome trace).",
+            help="The picture: .html (a page), .svg, .png, .json (Chrome trace) or .pickle "
+            "(pytorch.org/memory_viz).",
             metavar="FILE",
         ),
     ],
