@@ -12,7 +12,7 @@ import pytest
 import lowtide
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
-from lowtide.cli.progress import Progress
+from lowtide.live import Progress
 from lowtide.errors import InputError
 from tests.cli.commands import call
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowtide.cli.progress import show
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError, InputError
+from lowtide.live import show
 from lowtide.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
