@@ -16,7 +16,7 @@ from lowtide import emission
 from lowtide.errors import VerificationError
 from lowtide.passes.plan import Plan
 from lowtide.pictures.build import build_scene
-from lowtide.pictures.exports import Exports, export, format_of
+from lowtide.pictures.exports import Exports, format_of, write_picture
 from lowtide.pictures.record import Recorder
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
@@ -81,12 +81,11 @@ class Result:
             InputError: another ending, `path` is the source model, or it cannot be written.
             MissingExtraError: a PNG without the extra.
         """
-        destination = Path(path)
-        wanted = format_of(destination)
-        Exports(**{wanted: destination}).refuse(self._planned.prepared.source.path)
-        scene = build_scene(self._planned, self.report, self._record)
-        emission.write_bytes(destination, export(scene, wanted))
-        return destination
+        return write_picture(
+            path,
+            lambda: build_scene(self._planned, self.report, self._record),
+            self._planned.prepared.source.path,
+        )
 
 
 def optimize(

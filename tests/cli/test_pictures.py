@@ -12,8 +12,8 @@ import pytest
 import lowtide
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
-from lowtide.live import Progress
 from lowtide.errors import InputError
+from lowtide.live import Progress
 from tests.cli.commands import call
 
 if TYPE_CHECKING:

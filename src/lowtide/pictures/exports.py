@@ -16,12 +16,14 @@ from lowtide.pictures.svg import draw
 from lowtide.pictures.trace import chrome_trace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lowtide.pictures.record import Record
     from lowtide.pictures.scene import Scene
     from lowtide.planning import Planned
     from lowtide.report import Report
 
-__all__ = ["FORMATS", "Exports", "export", "format_of"]
+__all__ = ["FORMATS", "Exports", "export", "format_of", "write_picture"]
 
 FORMATS = ("html", "svg", "png", "trace", "snapshot")
 _ENDINGS = {
@@ -107,6 +109,20 @@ def export(scene: Scene, name: str) -> bytes:
         return memory_snapshot(scene)
     picture = draw(scene)
     return to_png(picture) if name == "png" else picture.encode()
+
+
+def write_picture(path: str | Path, scene: Callable[[], Scene], source: object = None) -> Path:
+    """Write one picture; the ending of its name says which. The scene is made if that is possible.
+
+    Raises:
+        InputError: another ending, `path` is the source, or it cannot be written.
+        MissingExtraError: a PNG without the extra.
+    """
+    destination = Path(path)
+    wanted = format_of(destination)
+    Exports(**{wanted: destination}).refuse(source)
+    write_bytes(destination, export(scene(), wanted))
+    return destination
 
 
 def format_of(path: Path) -> str:

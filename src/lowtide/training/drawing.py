@@ -12,21 +12,21 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
 from lowtide.backends.tensorflow.accounting import ACCOUNTING
-from lowtide.emission import write_bytes
 from lowtide.ir import simulate, unroll
 from lowtide.pictures.build import run_of
-from lowtide.pictures.exports import Exports, export, format_of
+from lowtide.pictures.exports import write_picture
 from lowtide.pictures.hot import hot_region
 from lowtide.pictures.scene import Scene, Verdict
 from lowtide.report import Figures, Report
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lowtide.ir import Graph
     from lowtide.pictures.record import Record
     from lowtide.training.plan import TrainingPlan
@@ -57,11 +57,7 @@ class StepDrawing:
             InputError: another ending, or it cannot be written.
             MissingExtraError: a PNG without the extra.
         """
-        destination = Path(path)
-        wanted = format_of(destination)
-        Exports(**{wanted: destination}).refuse(None)
-        write_bytes(destination, export(step_scene(plan, self), wanted))
-        return destination
+        return write_picture(path, lambda: step_scene(plan, self))
 
 
 def step_scene(plan: TrainingPlan, drawing: StepDrawing) -> Scene:
@@ -167,6 +163,7 @@ def _report(plan: TrainingPlan, drawing: StepDrawing, drawn_bytes: int) -> Repor
             "fits_at": needed,
         },
         recomputation=recomputation if plan.recomputed else None,
+        output="no file: the planned function is in memory",
         notes=_notes(plan, drawing, drawn_bytes),
     )
 

@@ -144,11 +144,12 @@ def find_sequence(
         # them, since the simulation decides; then with them, which is safe; then with less.
         aim = budget + light
         known: tuple[tuple[int, ...], ...] = ()
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             problem = contracted.problem.with_budget(aim)
             bound = max(bound, peak_bound(problem)[0] - light)
             if progress is not None:
-                progress.stage(f"recompute within {format_bytes(aim)}")
+                again = f", attempt {attempt + 1}" if attempt else ""
+                progress.stage(f"recompute within {format_bytes(budget)}{again}")
             sequence, impossible = solve(problem, max(0.1, limit_s), known)
             if sequence is None:
                 if impossible and bound > budget:
