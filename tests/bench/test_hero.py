@@ -60,7 +60,7 @@ def test_without_a_plan_what_is_taken_is_what_is_alive() -> None:
 
 
 def test_both_sides_are_executed() -> None:
-    before, after = sides(32, ["tiling@CONV_2D_2:3x4,4"])
+    before, after = sides(32, ["tiling@CONV_2D_2:2x8,8"])
     assert max(after.occupied) <= after.head_bytes < after.required_bytes
     assert max(before.occupied) <= before.head_bytes < before.required_bytes
     assert len(after.occupied) > len(before.occupied)
