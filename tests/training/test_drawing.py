@@ -155,6 +155,8 @@ def test_a_function_draws_by_the_ending(
     for ending in ("html", "svg", "json", "pickle"):
         assert function.draw(tmp_path / f"step.{ending}").exists()
     assert (tmp_path / "step.html").read_text().startswith("<!doctype html>")
+    named = function.draw(tmp_path / "named.html", name="U-Net <3>").read_text()
+    assert "<h1>U-Net &lt;3&gt;</h1>" in named
     assert json.loads((tmp_path / "step.json").read_text())["traceEvents"]
     snapshot = pickle.loads((tmp_path / "step.pickle").read_bytes())
     level = highest = 0

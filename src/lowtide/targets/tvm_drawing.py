@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["step_scene"]
 
 
-def step_scene(step: Rematerialized) -> Scene:
-    """All that is shown of a step."""
+def step_scene(step: Rematerialized, name: str | None = None) -> Scene:
+    """All that is shown of a step; `name` is the headline, else the function's."""
     before, after = _timeline(step.least), _timeline(step.plan)
     plan = step.plan.plan
     bound = _bound(step.plan)
     return Scene(
-        name=step.plan.graph.name or "step",
+        name=name or step.plan.graph.name or "step",
         before=run_of(
             before,
             ACCOUNTING.alignment,

@@ -89,16 +89,20 @@ class Rematerialized:
         ]
         return "\n".join(lines)
 
-    def draw(self, path: str | Path) -> Path:
+    def draw(self, path: str | Path, *, name: str | None = None) -> Path:
         """Write a picture of the plan; its name's ending says which.
 
         .html (a page), .svg, .png, .json (Chrome trace), .pickle (PyTorch's memory viewer).
+
+        Args:
+            path: where to.
+            name: the headline; the function's name where None.
 
         Raises:
             InputError: another ending, or it cannot be written.
             MissingExtraError: a PNG without the extra.
         """
-        return write_picture(path, lambda: step_scene(self))
+        return write_picture(path, lambda: step_scene(self, name))
 
 
 @dataclass

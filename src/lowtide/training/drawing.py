@@ -50,18 +50,18 @@ class StepDrawing:
     record: Record | None = None
     versions: dict[str, str] = field(default_factory=dict[str, str])
 
-    def draw(self, plan: TrainingPlan, path: str | Path) -> Path:
-        """Write a picture; its name's ending says which.
+    def draw(self, plan: TrainingPlan, path: str | Path, name: str | None = None) -> Path:
+        """Write a picture; the ending of `path` says which; `name` is the headline.
 
         Raises:
             InputError: another ending, or it cannot be written.
             MissingExtraError: a PNG without the extra.
         """
-        return write_picture(path, lambda: step_scene(plan, self))
+        return write_picture(path, lambda: step_scene(plan, self, name))
 
 
-def step_scene(plan: TrainingPlan, drawing: StepDrawing) -> Scene:
-    """All that is shown of a step. O(steps x live tensors)."""
+def step_scene(plan: TrainingPlan, drawing: StepDrawing, name: str | None = None) -> Scene:
+    """All that is shown of a step; `name` is the headline, else the function's."""
     traced, graph = drawing.traced, drawing.graph
     before = simulate(traced, ACCOUNTING)
     if plan.sequence == tuple(op.name for op in traced.ops):
@@ -71,7 +71,7 @@ def step_scene(plan: TrainingPlan, drawing: StepDrawing) -> Scene:
         after = simulate(unroll(graph, steps), ACCOUNTING)
     report = _report(plan, drawing, after.peak_bytes)
     return Scene(
-        name=graph.name or "step",
+        name=name or graph.name or "step",
         before=run_of(before, ACCOUNTING.alignment),
         after=run_of(after, ACCOUNTING.alignment, sequence=plan.sequence),
         lower_bound_bytes=plan.peak_bound_bytes,

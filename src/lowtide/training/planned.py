@@ -73,10 +73,14 @@ class PlannedFunction:
         """What the plan needs and saves, for people."""
         return self.plan.report()
 
-    def draw(self, path: str | Path) -> Path:
+    def draw(self, path: str | Path, *, name: str | None = None) -> Path:
         """Write a picture of the plan; its name's ending says which.
 
         .html (a page), .svg, .png, .json (Chrome trace), .pickle (PyTorch's memory viewer).
+
+        Args:
+            path: where to.
+            name: the headline; the function's name where None.
 
         Raises:
             InputError: another ending, it cannot be written, or the function was made otherwise
@@ -85,4 +89,4 @@ class PlannedFunction:
         """
         if self._drawing is None:
             raise InputError("the function was made without what a picture needs: plan it anew")
-        return self._drawing.draw(self.plan, path)
+        return self._drawing.draw(self.plan, path, name)
