@@ -16,7 +16,7 @@ from lowtide import emission
 from lowtide.errors import VerificationError
 from lowtide.passes.plan import Plan
 from lowtide.pictures.build import build_scene
-from lowtide.pictures.exports import Exports, export, format_of
+from lowtide.pictures.exports import Exports, format_of, write_picture
 from lowtide.pictures.record import Recorder
 from lowtide.planning import plan as make_plan
 from lowtide.reporting import build_report
@@ -73,18 +73,19 @@ class Result:
         return destination
 
     def draw(self, path: str | Path) -> Path:
-        """Write a picture; its name's ending says which: .html, .svg, .png, .json (Chrome trace).
+        """Write a picture; its name's ending says which.
+
+        .html, .svg, .png, .json (Chrome trace), .pickle (PyTorch's memory viewer).
 
         Raises:
             InputError: another ending, `path` is the source model, or it cannot be written.
             MissingExtraError: a PNG without the extra.
         """
-        destination = Path(path)
-        wanted = format_of(destination)
-        Exports(**{wanted: destination}).refuse(self._planned.prepared.source.path)
-        scene = build_scene(self._planned, self.report, self._record)
-        emission.write_bytes(destination, export(scene, wanted))
-        return destination
+        return write_picture(
+            path,
+            lambda: build_scene(self._planned, self.report, self._record),
+            self._planned.prepared.source.path,
+        )
 
 
 def optimize(
@@ -111,6 +112,7 @@ def optimize(
     svg: str | Path | None = None,
     png: str | Path | None = None,
     trace: str | Path | None = None,
+    snapshot: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Plan a model for the least peak memory, and write it where `output` says.
@@ -145,6 +147,7 @@ def optimize(
         svg: where to write the picture for papers.
         png: the same in pixels, which needs the extra `png`.
         trace: where to write the executions as Chrome trace JSON.
+        snapshot: where to write them as a memory snapshot for PyTorch's viewer.
         progress: told about stages and bounds.
 
     Raises:
@@ -172,7 +175,7 @@ def optimize(
     plan_path = None if plan_out is None else Path(plan_out)
     emission.refuse_source(model, plan_path)
     emission.refuse_source(model, destination, folder=settings.target in FOLDERS)
-    exports = Exports.of(html, svg, png, trace)
+    exports = Exports.of(html, svg, png, trace, snapshot)
     exports.refuse(model, destination, plan_path, device, costs, representative)
     recorder = Recorder(progress)
     planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
@@ -199,6 +202,7 @@ def analyze(
     svg: str | Path | None = None,
     png: str | Path | None = None,
     trace: str | Path | None = None,
+    snapshot: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Report the peak of a model, what makes it, and what a better order would need.
@@ -223,7 +227,7 @@ def analyze(
         rewrite=rewrite,
     )
     started = time.perf_counter()
-    exports = Exports.of(html, svg, png, trace)
+    exports = Exports.of(html, svg, png, trace, snapshot)
     exports.refuse(model, device, costs, representative)
     recorder = Recorder(progress)
     planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
@@ -264,7 +268,7 @@ def plot(
     *,
     progress: Progress | None = None,
 ) -> Report:
-    """Draw a saved plan of a model; the ending of `output` says how: .html, .svg, .png, .json.
+    """Draw a saved plan of a model; the ending of `output` says how, as in `Result.draw`.
 
     Raises:
         InputError: another ending, or a file that is read would be written over.

@@ -2,7 +2,8 @@
 
     import lowtide.tensorflow
     step = lowtide.tensorflow.rematerialize(train_step, budget="4GiB", example_inputs=(x, y))
-    print(step.plan.report())
+    print(step.report())
+    step.draw("step.html")
     loss = step(x, y)
 
 or, with Keras:
@@ -28,6 +29,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lowtide.live import heard
 from lowtide.tensorflow_types import load_tensorflow
 from lowtide.training.keras_model import TrainingSteps, install
 from lowtide.training.plan import TrainingPlan
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from lowtide.backends.tensorflow.from_onnx import Conversion, Quantize
+    from lowtide.planning import Progress
 
 __all__ = [
     "PlannedFunction",
@@ -66,6 +69,7 @@ def rematerialize(
     cache: bool = True,
     measure: bool = False,
     jit_compile: bool | None = None,
+    progress: Progress | bool = True,
 ) -> PlannedFunction:
     """A function that computes what `fn` does, within a budget of bytes.
 
@@ -85,9 +89,11 @@ def rematerialize(
             the budget: for functions with loops, whose inside is not modelled.
         jit_compile: whether XLA compiles the result; None: as `fn` says. The budget is then for the
             buffers that XLA assigns, which are measured in another process, always.
+        progress: told about stages and costs; True is a live line on stderr where that is a
+            terminal, False nothing.
 
     Returns:
-        A callable of that one signature; `plan` and `report()` say what it needs.
+        A callable of that one signature; `plan`, `report()` and `draw()` say what it needs.
 
     Raises:
         InputError: the function cannot be planned (unknown shapes, distribution), XLA cannot
@@ -107,7 +113,9 @@ def rematerialize(
         measure=measure,
         jit_compile=jit_compile,
     )
-    return plan_function(trace(fn, example_inputs, jit_compile=jit_compile), settings)
+    traced = trace(fn, example_inputs, jit_compile=jit_compile)
+    with heard(progress) as listener:
+        return plan_function(traced, settings, listener)
 
 
 def compile(
@@ -122,6 +130,7 @@ def compile(
     seed: int = 0,
     cache: bool = True,
     measure: bool = False,
+    progress: Progress | bool = True,
     **compile_options: object,
 ) -> TrainingSteps:
     """Compile a Keras model so that each training step stays within a budget of bytes.
@@ -141,6 +150,7 @@ def compile(
         seed: as in `rematerialize`.
         cache: as in `rematerialize`.
         measure: as in `rematerialize`.
+        progress: as in `rematerialize`.
         compile_options: further arguments of `model.compile`, such as `metrics`, or
             `jit_compile=True`: see `rematerialize`.
 
@@ -165,7 +175,7 @@ def compile(
         cache=cache,
         measure=measure,
     )
-    return install(keras_model, settings)
+    return install(keras_model, settings, progress)
 
 
 def measure_peak(fn: object, *args: object, **kwargs: object) -> int:

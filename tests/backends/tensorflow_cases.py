@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,19 @@ def networks() -> dict[str, Any]:
         options: dict[str, Any] = {"example_inputs": example, "time_limit_s": 2.0}
         plain = lowtide.tensorflow.rematerialize(step.function, budget=None, **options)
         planned = lowtide.tensorflow.rematerialize(step.function, budget=0.7, **options)
+        with tempfile.TemporaryDirectory() as folder:
+            page = planned.draw(Path(folder, "step.html")).read_text()
         found[name] = {
+            "page": all(
+                text in page
+                for text in (
+                    "budget met",
+                    "How the solvers got there",
+                    "There is no arena: TensorFlow",
+                    f"{planned.plan.peak_before_bytes:,} bytes at step",
+                    f"{planned.plan.peak_after_bytes:,} bytes at step",
+                )
+            ),
             "same": same(step.three(plain), step.three(planned)),
             "trained": not same(step.three(plain), [v.numpy() for v in step.variables]),
             "before": plain.plan.peak_after_bytes,

@@ -96,6 +96,7 @@ def test_networks_train_within_the_budget(large: dict[str, Any], name: str) -> N
     assert found["predicted"] <= found["budget"] < found["before"]
     assert found["measured"] == pytest.approx(found["predicted"], rel=0.01)
     assert found["trainable"] == found["weights"]
+    assert found["page"]
     assert "recomputation" in found["report"]
 
 

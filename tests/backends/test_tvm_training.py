@@ -19,12 +19,15 @@ from lowtide.bench.tvm_training_networks import mlp, residual
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError, InputError, ModelError
 from lowtide.frontends.tvm import import_function
 from lowtide.ir import simulate
+from lowtide.pictures.scene import Kind
+from lowtide.targets.tvm_drawing import step_scene
 from lowtide.targets.tvm_pipeline import apply, stages
 from lowtide.targets.tvm_plan import ACCOUNTING
 from lowtide.targets.tvm_training import Rematerialized, TrainingPipeline, rematerialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
     import tvm
@@ -135,6 +138,27 @@ def test_measured_kernels_are_what_it_costs_to_run_them_again() -> None:
     kernels = [op for op in measured.plan.graph.ops if not op.traits.view and not op.traits.pinned]
     assert kernels
     assert all(op.cost is not None and op.cost > 0 for op in kernels)
+
+
+def test_a_planned_step_is_drawn(tmp_path: Path) -> None:
+    planned = planned_within(mlp(layers=6, batch=64, width=16).module(), 0.6)
+    assert planned.plan.repeats > 0
+    scene = step_scene(planned)
+    for run, plan in ((scene.before, planned.least), (scene.after, planned.plan)):
+        placed = {b.names[0]: b for b in run.blocks if b.offset is not None}
+        assert {name: block.offset for name, block in placed.items()} == plan.plan.offsets
+        assert run.arena_bytes == plan.arena_bytes
+        assert run.own_layout is False
+        # What has no place in the arena is handed out, or is workspace.
+        assert {b.kind for b in run.blocks if b.offset is None} <= {Kind.OUTPUT, Kind.WORKSPACE}
+    assert sum(moment.again for moment in scene.after.moments) == planned.plan.repeats
+    assert scene.lower_bound_bytes <= scene.after.peak_bytes <= planned.peak_bytes
+    assert scene.after.peak_bytes < scene.before.peak_bytes
+    assert planned.peak_bytes <= (planned.budget_bytes or 0) == scene.budget_bytes
+    page = planned.draw(tmp_path / "step.html").read_text()
+    assert "budget met" in page
+    assert f"{planned.plan.repeats:,} of {len(planned.plan.plan.sequence):,} kernels" in page
+    assert planned.draw(tmp_path / "step.pickle").stat().st_size > 0
 
 
 def test_wrong_arguments_are_named() -> None:

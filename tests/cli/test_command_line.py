@@ -19,7 +19,7 @@ import lowtide
 from lowtide import __version__
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
-from lowtide.cli.progress import Progress
+from lowtide.live import Progress
 from lowtide.targets.onnx_staged import StagedOnnx
 from tests.cli.commands import call
 from tests.frontends import hostile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import TYPE_CHECKING
 
 import onnx
@@ -11,8 +12,8 @@ import pytest
 import lowtide
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
-from lowtide.cli.progress import Progress
 from lowtide.errors import InputError
+from lowtide.live import Progress
 from tests.cli.commands import call
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def plan(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_optimize_writes_page_picture_and_trace(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = [tmp_path / f"net.{ending}" for ending in ("html", "svg", "json")]
+    files = [tmp_path / f"net.{ending}" for ending in ("html", "svg", "json", "pickle")]
+    options = ("html", "svg", "trace", "snapshot")
     code, out, err = call(
         optimize_main,
         model,
@@ -46,11 +48,11 @@ def test_optimize_writes_page_picture_and_trace(
         "--json",
         "-o",
         tmp_path / "out.onnx",
-        *(f"--{name}={path}" for name, path in zip(("html", "svg", "trace"), files, strict=True)),
+        *(f"--{name}={path}" for name, path in zip(options, files, strict=True)),
         capsys=capsys,
     )
     assert (code, err) == (0, "")
-    page, picture, trace = (path.read_text() for path in files)
+    page, picture, trace = (path.read_text() for path in files[:3])
     report = json.loads(out)
     assert f"{report['peak_bytes']['after']:,} bytes" in page
     assert "Measured in ONNX Runtime" in page
@@ -58,6 +60,8 @@ def test_optimize_writes_page_picture_and_trace(
     assert (
         json.loads(trace)["otherData"]["lower_bound_bytes"] == report["peak_bytes"]["lower_bound"]
     )
+    snapshot = pickle.loads(files[3].read_bytes())
+    assert snapshot["segments"][0]["total_size"] == report["arena_bytes"]["after"]
     assert {path.name for path in tmp_path.iterdir()} == {
         "out.onnx",
         *(path.name for path in files),
@@ -76,7 +80,7 @@ def test_analyze_draws_also_where_a_budget_is_not_met(
     assert "budget not met" in page.read_text()
 
 
-@pytest.mark.parametrize("option", ["html", "svg", "trace"])
+@pytest.mark.parametrize("option", ["html", "svg", "trace", "snapshot"])
 def test_the_model_is_never_written_over(
     option: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from lowtide.cli import main
-from lowtide.cli.progress import Progress
+from lowtide.live import Progress
 from lowtide.solvers.schedule.instance import ScheduleInstance, write_instance
 from lowtide.solvers.schedule.problem import Buffer, ScheduleProblem
 from lowtide.solvers.schedule.solution import ScheduleSolution

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowtide.cli.progress import show
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError, InputError
+from lowtide.live import show
 from lowtide.units import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ Trace = Annotated[
     Path | None,
     typer.Option("--trace", help="Write Chrome trace JSON (Perfetto).", metavar="FILE"),
 ]
+Snapshot = Annotated[
+    Path | None,
+    typer.Option(
+        "--snapshot", help="Write a memory snapshot for pytorch.org/memory_viz.", metavar="FILE"
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(help="At most this many threads; default: all cores.", min=1)
 ]
@@ -151,6 +157,7 @@ def optimize(
     svg: Svg = None,
     png: Png = None,
     trace: Trace = None,
+    snapshot: Snapshot = None,
 ) -> None:
     """Write a model that needs less memory, and report what was proven and measured."""
     from lowtide import optimizer
@@ -180,6 +187,7 @@ def optimize(
             svg=svg,
             png=png,
             trace=trace,
+            snapshot=snapshot,
             progress=progress,
         )
     _print(result.report, as_json=as_json)
@@ -206,6 +214,7 @@ def analyze(
     svg: Svg = None,
     png: Png = None,
     trace: Trace = None,
+    snapshot: Snapshot = None,
 ) -> None:
     """Show the peak, what makes it, and what a better order needs. Writes no model."""
     from lowtide import optimizer
@@ -230,6 +239,7 @@ def analyze(
             svg=svg,
             png=png,
             trace=trace,
+            snapshot=snapshot,
             progress=progress,
         )
     _print(report, as_json=as_json, detail=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowtide.cli.model import Json, Model, Target, width
-from lowtide.cli.progress import show
 from lowtide.errors import InputError
+from lowtide.live import show
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def plot(
         typer.Option(
             "-o",
             "--output",
-            help="The picture: .html (a page), .svg, .png, or .json (Chrome trace).",
+            help="The picture: .html (a page), .svg, .png, .json (Chrome trace) or .pickle "
+            "(pytorch.org/memory_viz).",
             metavar="FILE",
         ),
     ],

@@ -9,9 +9,9 @@ from fractions import Fraction
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from lowtide.cli.progress import show
 from lowtide.emission import refuse_source, write_text
 from lowtide.errors import InputError
+from lowtide.live import show
 from lowtide.solvers.remat.explain import explain
 from lowtide.solvers.remat.instance import read_named_instance
 from lowtide.solvers.remat.pareto import pareto

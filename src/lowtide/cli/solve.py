@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowtide.cli.progress import show
 from lowtide.errors import InputError
+from lowtide.live import show
 from lowtide.solvers.status import Status
 from lowtide.units import parse_bytes, parse_seconds
 

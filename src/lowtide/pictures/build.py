@@ -54,12 +54,14 @@ def run_of(
     *,
     offsets: Mapping[str, int] | None = None,
     sequence: tuple[str, ...] = (),
+    scratch_inside: bool = True,
 ) -> Run:
     """One execution; without `offsets`, or where they do not fit it, it gets a layout of its own.
 
-    `sequence` names the op of every step where ops are repeated.
+    `sequence` names the op of every step where ops are repeated. Workspace that is not
+    `scratch_inside` lies apart from the layout of `offsets`.
     """
-    placed = _placed(timeline, alignment, offsets or {})
+    placed = _placed(timeline, alignment, offsets or {}, scratch_inside=scratch_inside)
     again = _repeats(sequence)
     facts = _Facts(timeline, again)
     blocks = [
@@ -112,7 +114,11 @@ class _Placed:
     own: bool
 
 
-def _placed(timeline: Timeline, alignment: int, offsets: Mapping[str, int]) -> _Placed:
+def _placed(
+    timeline: Timeline, alignment: int, offsets: Mapping[str, int], *, scratch_inside: bool
+) -> _Placed:
+    if offsets and not scratch_inside:
+        return _Placed(offsets, {}, own=False)
     if offsets:
         scratch = scratch_offsets(timeline, offsets, alignment)
         if scratch is not None:

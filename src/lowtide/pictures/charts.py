@@ -66,7 +66,7 @@ def arena_chart(scene: Scene) -> str:
         dense = " dense" if len(run.blocks) > 1500 else ""
         shapes += f'<g class="run-{name}{dense}">{paths}</g>'
     lines = ""
-    for name, run in runs.items():
+    for name, run in () if scene.own_allocator else runs.items():
         y = number(100 * (1 - (run.arena_bytes or 0) / top))
         lines += f'<line class="height run-{name}" x1="0" x2="100%" y1="{y}%" y2="{y}%"/>'
     return _stack("arena", shapes, lines, steps, top, distance)
@@ -136,7 +136,7 @@ def hot_drawing(hot: HotRegion) -> str:
             f'<g class="layer-{op.layer}"><title>{safe(clipped(op.name, 200))} '
             f"({safe(op.kind)}{when})</title>"
             f'<rect x="{x}" y="{number(y - _BOX / 2)}" width="{_LABEL}" height="{_BOX}" rx="5"/>'
-            f'<text x="{x + 9}" y="{number(y - 1)}">{safe(clipped(op.name, 27))}</text>'
+            f'<text x="{x + 9}" y="{number(y - 1)}">{safe(clipped(op.name, 24))}</text>'
             f'<text class="small" x="{x + 9}" y="{number(y + 11)}">'
             f"{safe(clipped(kind, 22))}{when}</text></g>"
         )

@@ -90,6 +90,7 @@ def page_data(scene: Scene) -> str:
         "types": types.rows,
         "type_of": [type_of.get(index, 0) for index in range(len(tensors.rows))],
         "block_kinds": [kind.value for kind in _KINDS],
+        "arena": not scene.own_allocator,
         "bound": scene.lower_bound_bytes,
         "budget": scene.budget_bytes,
     }

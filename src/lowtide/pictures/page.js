@@ -86,7 +86,7 @@
     const type = names[0] === null ? "" : ` ${data.types[data.type_of[names[0]]]}`;
     const after = names.length > 1 ? `, then in its place ${names.slice(1, 4).map((t) => data.tensors[t]).join(", ")}${names.length > 4 ? " and more" : ""}` : "";
     const steps = run.length[i] === 1 ? `step ${whole(run.start[i])}` : `steps ${whole(run.start[i])} to ${whole(run.stop[i] - 1)}`;
-    const place = run.offset[i] < 0 ? "" : `, at offset ${whole(run.offset[i])}`;
+    const place = run.offset[i] < 0 || !data.arena ? "" : `, at offset ${whole(run.offset[i])}`;
     const from = names[0] === null ? "" : ` Made by ${kind === "input" ? "the caller" : data.ops[run.ops[run.start[i]]]}.`;
     return `${nameOf(run, i, run.start[i])}${type}${after}: ${whole(run.bytes[i])} bytes (${kind}), live in ${steps}${place}.${from}`;
   };

@@ -17,7 +17,7 @@ from lowtide import __version__
 from lowtide.pictures import charts, tables
 from lowtide.pictures.compact import MOST_BLOCKS, page_data
 from lowtide.pictures.names import clipped, safe
-from lowtide.pictures.scene import Kind
+from lowtide.pictures.scene import Kind, Verdict
 from lowtide.pictures.search_chart import solver_chart
 from lowtide.units import format_bytes
 
@@ -35,7 +35,7 @@ def render_page(scene: Scene) -> str:
     """The page as HTML text."""
     report = scene.report
     style, script = _template("page.css"), _template("page.js")
-    word, tone = _status(scene)
+    verdict = scene.verdict or _verdict(report)
     model = report.model
     parts = {
         "style": style,
@@ -48,14 +48,19 @@ def render_page(scene: Scene) -> str:
             f"{int(str(model['ops'])):,} ops, {int(str(model['tensors'])):,} tensors, "
             f"target {report.target}"
         ),
-        "status": tone,
-        "status-word": word,
-        "verdict": safe(_without_status(report)),
+        "status": verdict.tone,
+        "status-word": safe(verdict.word),
+        "verdict": safe(verdict.sentence),
         "cards": tables.cards(scene),
         "lines": _lines(scene),
         "live": charts.live_chart(scene),
         "live-words": _live_words(scene),
         "kinds": _kinds(scene),
+        "arena-title": (
+            "Lifetimes: what is live, and when"
+            if scene.own_allocator
+            else "The arena: who lies where, and when"
+        ),
         "arena": charts.arena_chart(scene),
         "arena-words": _arena_words(scene),
         "hot": "" if scene.hot is None else _hot(scene.hot),
@@ -64,7 +69,7 @@ def render_page(scene: Scene) -> str:
         "again": _section("again", "Computed again", tables.repeats(scene)),
         "rewrites": _section("rewrites", "Rewritten", tables.rewrites(report)),
         "solver": _solver(scene),
-        "figures": tables.figures(report),
+        "figures": tables.figures(scene),
         "notes": f'<ul class="notes">{tables.notes(report)}</ul>' if report.notes else "",
         "facts": tables.facts(report),
         "steps": f"{len(scene.after.moments):,}",
@@ -83,19 +88,17 @@ def _hash(text: str) -> str:
     return f"sha256-{digest}"
 
 
-def _status(scene: Scene) -> tuple[str, str]:
-    """A word for the outcome, and whether it is good, fair or bad news."""
-    budget = scene.report.budget
-    if budget is not None:
-        return ("budget met", "good") if budget["excess"] <= 0 else ("budget not met", "bad")
-    status = scene.report.status
-    return status.replace("_", " "), "good" if status == "optimal" else "fair"
-
-
-def _without_status(report: Report) -> str:
-    """The verdict as a sentence; the status is said beside it."""
+def _verdict(report: Report) -> Verdict:
+    """The report's verdict as a sentence, with the budget or the status as the word beside it."""
     text = report.verdict.removeprefix(f"{report.status}: ")
-    return f"{text[:1].upper()}{text[1:]}."
+    sentence = f"{text[:1].upper()}{text[1:]}."
+    if report.budget is not None:
+        met = report.budget["excess"] <= 0
+        return Verdict(
+            "budget met" if met else "budget not met", "good" if met else "bad", sentence
+        )
+    tone = "good" if report.status == "optimal" else "fair"
+    return Verdict(report.status.replace("_", " "), tone, sentence)
 
 
 def _lines(scene: Scene) -> str:
@@ -145,6 +148,16 @@ def _live_words(scene: Scene) -> str:
 
 
 def _arena_words(scene: Scene) -> str:
+    left_out = max(len(run.blocks) for run in (scene.before, scene.after)) > MOST_BLOCKS
+    more = " The smallest blocks cannot be pointed at." if left_out else ""
+    if scene.own_allocator:
+        return (
+            f"There is no arena: {safe(scene.own_allocator)} places each tensor when it is made. "
+            f"This layout is the page's own and only shows from when to when the "
+            f"{len(scene.after.blocks):,} blocks after ({len(scene.before.blocks):,} before) are "
+            f"live.{more}"
+        )
+
     def said(run: Run, when: str) -> str:
         if run.arena_bytes is None:
             return f"There is no layout {when}."
@@ -153,8 +166,6 @@ def _arena_words(scene: Scene) -> str:
         placed = sum(block.offset is not None for block in run.blocks)
         return f"{when}: {run.arena_bytes:,} bytes for {placed:,} blocks{own}.{missing}"
 
-    left_out = max(len(run.blocks) for run in (scene.before, scene.after))
-    more = " The smallest blocks cannot be pointed at." if left_out > MOST_BLOCKS else ""
     reported = scene.report.arena_bytes.before
     if scene.before.arena_bytes is not None and scene.before.arena_bytes != reported:
         more += f" The report's {reported:,} bytes before are those of the runtime's own planner."

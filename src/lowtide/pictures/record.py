@@ -99,7 +99,10 @@ class Recorder:
     def costs(self, incumbent: float | None, bound: float, base: float) -> None:
         """A solver's best cost and its bound so far; `base` is every op once."""
         if base > 0:
-            if not self._stages or self._stages[-1].unit is not Unit.PERCENT:
+            last = self._stages[-1] if self._stages else None
+            if last is not None and not last.points:
+                last.unit = Unit.PERCENT  # what the stage is about is known only now
+            elif last is None or last.unit is not Unit.PERCENT:
                 self._begin("recompute", Unit.PERCENT)
             best = None if incumbent is None else 100 * (incumbent / base - 1)
             self._add(best, max(100 * (bound / base - 1), 0.0))

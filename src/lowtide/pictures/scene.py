@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lowtide.pictures.record import Record
     from lowtide.report import Report
 
-__all__ = ["Block", "Kind", "Moment", "Run", "Scene"]
+__all__ = ["Block", "Kind", "Moment", "Run", "Scene", "Verdict"]
 
 
 class Kind(StrEnum):
@@ -104,6 +104,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome: a word for it, whether it is `good`, `fair` or `bad` news, and a sentence."""
+
+    word: str
+    tone: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """All that a picture or a page shows.
 
@@ -115,6 +124,9 @@ class Scene:
         hot: the ops around the planned peak; None in an empty graph.
         record: how the solvers came to it; None where that was not recorded.
         runs_again: how often each op runs beyond once, by its name.
+        verdict: else the report's own.
+        own_allocator: of a runtime that places each tensor when it is made, its name. There is no
+            arena then, and the layout only shows lifetimes.
     """
 
     name: str
@@ -126,3 +138,5 @@ class Scene:
     report: Report
     record: Record | None
     runs_again: Mapping[str, int]
+    verdict: Verdict | None = None
+    own_allocator: str = ""

@@ -46,6 +46,14 @@ class Curve:
     color: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """A run with its layout, and the runtime that places each tensor by itself, if it does."""
+
+    run: Run
+    own_allocator: str
+
+
 def draw(scene: Scene) -> str:
     """Both curves with the bound and the budget, and below them the planned arena."""
     curves = (
@@ -53,7 +61,7 @@ def draw(scene: Scene) -> str:
         Curve(f"after {format_bytes(scene.after.peak_bytes)}", _live(scene.after), AFTER),
     )
     again = [index for index, moment in enumerate(scene.after.moments) if moment.again]
-    arena = scene.after if scene.after.arena_bytes else None
+    arena = _Layout(scene.after, scene.own_allocator) if scene.after.arena_bytes else None
     return _page(scene.name, curves, scene.lower_bound_bytes, scene.budget_bytes, arena, again)
 
 
@@ -67,7 +75,7 @@ def _page(
     curves: Sequence[Curve],
     bound: int,
     budget: int | None,
-    arena: Run | None,
+    arena: _Layout | None,
     again: Sequence[int],
 ) -> str:
     height = _TOP + _CURVE + _GAP + (0 if arena is None else _ARENA + _GAP + 16)
@@ -109,7 +117,8 @@ def _page(
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _arena(run: Run, steps: int, top: float) -> list[str]:
+def _arena(layout: _Layout, steps: int, top: float) -> list[str]:
+    run = layout.run
     height = run.arena_bytes or 1
     high, distance = round_up(height)
     frame = Frame(_LEFT, top, _WIDTH - _LEFT - _RIGHT, _ARENA, steps, high)
@@ -124,7 +133,7 @@ def _arena(run: Run, steps: int, top: float) -> list[str]:
         )
         parts.append(_text(x + 14, top - 11, kind.value, color=_DIM))
         x += 30 + 6.4 * len(kind.value)
-    parts += _axes(frame, distance, "address")
+    parts += _axes(frame, distance, "bytes" if layout.own_allocator else "address")
     for kind, color in COLORS.items():
         path = rectangles([block for block in run.blocks if block.kind is kind], frame)
         if path:
@@ -134,7 +143,10 @@ def _arena(run: Run, steps: int, top: float) -> list[str]:
                 f'<path d="{path}" fill="{color}" stroke="{edge}" stroke-width="{width}"/>'
             )
     own = " (laid out for this picture)" if run.own_layout else ""
-    parts.append(_below(frame, f"the arena, {format_bytes(height)}: who lies where, and when{own}"))
+    words = f"the arena, {format_bytes(height)}: who lies where, and when{own}"
+    if layout.own_allocator:
+        words = f"lifetimes, laid out for this picture: {layout.own_allocator} has no arena"
+    parts.append(_below(frame, words))
     return parts
 
 

@@ -24,15 +24,14 @@ def cards(scene: Scene) -> str:
     """The figures that are asked for first."""
     report = scene.report
     peak, arena = report.peak_bytes, report.arena_bytes
-    found = [
-        _card("Peak", _change(peak), _saved(peak.before, peak.after)),
-        _card("Arena", _change(arena), _saved(arena.before, arena.after)),
-    ]
-    gap = peak.after - peak.lower_bound
-    text = (
-        "no gap: the peak is this bound" if gap <= 0 else f"the peak is {format_bytes(gap)} above"
-    )
-    found.append(_card("Lower bound", format_bytes(peak.lower_bound), text))
+    found = [_card("Peak", _change(peak), _saved(peak.before, peak.after))]
+    if not scene.own_allocator:
+        found.append(_card("Arena", _change(arena), _saved(arena.before, arena.after)))
+    if peak.lower_bound:
+        gap = peak.after - peak.lower_bound
+        above = f"the peak is {format_bytes(gap)} above"
+        text = "no gap: the peak is this bound" if gap <= 0 else above
+        found.append(_card("Lower bound", format_bytes(peak.lower_bound), text))
     if report.budget is not None:
         excess = report.budget["excess"]
         text = (
@@ -68,11 +67,22 @@ def _saved(before: int, after: int) -> str:
     return f"{share:.1f} % less ({before / max(after, 1):.2f}x)"
 
 
-def figures(report: Report) -> str:
+def figures(scene: Scene) -> str:
     """Predicted and measured figures, in bytes exactly."""
+    report = scene.report
+    predicted = [("peak", report.peak_bytes)]
+    if not scene.own_allocator:
+        predicted.append(("arena", report.arena_bytes))
     rows = [
-        (name, [f"{n:,}" for n in (each.before, each.after, each.lower_bound)])
-        for name, each in (("peak", report.peak_bytes), ("arena", report.arena_bytes))
+        (
+            name,
+            (
+                f"{each.before:,}",
+                f"{each.after:,}",
+                f"{each.lower_bound:,}" if each.lower_bound else "not known",
+            ),
+        )
+        for name, each in predicted
     ]
     found = _table("Predicted, in bytes", ("", "before", "after", "lower bound"), rows)
     measured = measured_rows(report.measured)

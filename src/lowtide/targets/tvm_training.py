@@ -22,11 +22,14 @@ from typing import TYPE_CHECKING
 from lowtide.backends.tvm.measure import op_seconds
 from lowtide.backends.tvm.predict import first_run_peak
 from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError, InputError, ModelError
+from lowtide.pictures.exports import write_picture
+from lowtide.targets.tvm_drawing import step_scene
 from lowtide.targets.tvm_pipeline import Pipeline, apply, stages
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import tvm
@@ -53,6 +56,7 @@ class Rematerialized:
         peak_bytes: what the first call allocates with the plan.
         flops_before: floating point operations without recomputation.
         flops: with it.
+        least: the plan without recomputation.
         notes: what the user should know.
     """
 
@@ -63,6 +67,7 @@ class Rematerialized:
     peak_bytes: int
     flops_before: int
     flops: int
+    least: FunctionPlan
     notes: tuple[str, ...] = ()
 
     def report(self) -> str:
@@ -83,6 +88,21 @@ class Rematerialized:
             *(f"note                    {note}" for note in self.notes),
         ]
         return "\n".join(lines)
+
+    def draw(self, path: str | Path, *, name: str | None = None) -> Path:
+        """Write a picture of the plan; its name's ending says which.
+
+        .html (a page), .svg, .png, .json (Chrome trace), .pickle (PyTorch's memory viewer).
+
+        Args:
+            path: where to.
+            name: the headline; the function's name where None.
+
+        Raises:
+            InputError: another ending, or it cannot be written.
+            MissingExtraError: a PNG without the extra.
+        """
+        return write_picture(path, lambda: step_scene(self, name))
 
 
 @dataclass
@@ -214,6 +234,7 @@ def rematerialize(
         peak_bytes=needed(plan),
         flops_before=least.flops,
         flops=plan.flops,
+        least=least,
         notes=pipeline.notes,
     )
 

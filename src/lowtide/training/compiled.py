@@ -25,6 +25,7 @@ from lowtide.training.step_graph import StepGraph, budget_bytes
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
+    from lowtide.planning import Progress
     from lowtide.tensorflow_types import TfFunction
 
 __all__ = ["plan_compiled"]
@@ -33,8 +34,10 @@ _ATTEMPTS = 6
 _STEP = 0.92  # at least so much lower each time
 
 
-def plan_compiled(function: TfFunction, settings: Settings) -> PlannedFunction:
-    """Plan a traced function and emit it for XLA.
+def plan_compiled(
+    function: TfFunction, settings: Settings, progress: Progress | None = None
+) -> PlannedFunction:
+    """Plan a traced function and emit it for XLA; `progress` is told about stages and costs.
 
     Raises:
         InputError: the budget is no size, or the function cannot be planned or compiled.
@@ -45,7 +48,7 @@ def plan_compiled(function: TfFunction, settings: Settings) -> PlannedFunction:
     function = fold_sizes(function)
     before = measure_xla(function).peak_bytes
     budget = budget_bytes(settings.budget, before)
-    step = StepGraph(function, settings, scratch=False)
+    step = StepGraph(function, settings, progress, scratch=False)
     once = replace(
         step.plan(None),
         sequence=step.trace_order,
@@ -56,11 +59,12 @@ def plan_compiled(function: TfFunction, settings: Settings) -> PlannedFunction:
         jit_compile=True,
     )
     if budget is None or before <= budget:
-        return PlannedFunction(reemit_xla(function, step.trace_order), once)
+        return PlannedFunction(reemit_xla(function, step.trace_order), once, step.drawing())
     smallest = before
     aim = step.before_bytes * budget // before
     for _ in range(_ATTEMPTS):
         plan = step.plan(aim, closest=True)
+        step.stage("compile the result")
         emitted = reemit_xla(function, plan.sequence)
         measured = measure_xla(emitted).peak_bytes
         smallest = min(smallest, measured)
@@ -72,7 +76,7 @@ def plan_compiled(function: TfFunction, settings: Settings) -> PlannedFunction:
                 measured_peak_bytes=measured,
                 jit_compile=True,
             )
-            return PlannedFunction(emitted, found)
+            return PlannedFunction(emitted, found, step.drawing())
         if plan.peak_after_bytes > aim:
             break  # no lower one was found
         aim = int(min(aim, plan.peak_after_bytes) * min(_STEP, budget / measured))

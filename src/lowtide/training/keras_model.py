@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lowtide.errors import InputError
+from lowtide.live import heard
 from lowtide.tensorflow_types import load_tensorflow
 from lowtide.training.planned import PlannedFunction, Settings
 from lowtide.training.step import plan_function
@@ -20,14 +21,17 @@ from lowtide.training.step import plan_function
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lowtide.planning import Progress
+
 __all__ = ["TrainingSteps", "install"]
 
 
 class TrainingSteps:
     """The planned training steps of a Keras model, one for each shape of a batch."""
 
-    def __init__(self, model: Any, settings: Settings) -> None:
+    def __init__(self, model: Any, settings: Settings, progress: Progress | bool = True) -> None:
         self._model = model
+        self._progress = progress
         self._asked = self._settings = settings
         self._steps: dict[tuple[object, ...], PlannedFunction] = {}
 
@@ -84,7 +88,8 @@ class TrainingSteps:
             model.train_step, autograph=False, jit_compile=bool(model.jit_compile)
         )
         traced = step.get_concrete_function(tensorflow.nest.map_structure(spec, data))
-        planned = plan_function(traced, self._settings)
+        with heard(self._progress) as listener:
+            planned = plan_function(traced, self._settings, listener)
         first = next(iter(self._steps.values()), None)
         if first is None and planned.plan.budget_bytes is not None:
             # A part of the peak means the first batch's: a smaller last one has the same budget.
@@ -92,8 +97,8 @@ class TrainingSteps:
         return planned
 
 
-def install(model: Any, settings: Settings) -> TrainingSteps:
-    """Let `model.fit` and `train_on_batch` run planned steps.
+def install(model: Any, settings: Settings, progress: Progress | bool = True) -> TrainingSteps:
+    """Let `model.fit` and `train_on_batch` run planned steps; `progress` as in `rematerialize`.
 
     Raises:
         InputError: the model is compiled in a way that no plan can follow.
@@ -108,7 +113,7 @@ def install(model: Any, settings: Settings) -> TrainingSteps:
         raise InputError(
             f"steps_per_execution={model.steps_per_execution}: a plan is for one step, leave it out"
         )
-    steps = TrainingSteps(model, settings)
+    steps = TrainingSteps(model, settings, progress)
     original = model.make_train_function
 
     def train_function(iterator: Iterator[object]) -> object:

@@ -18,10 +18,11 @@ from lowtide.solvers.status import Status
 from lowtide.training.coarsen import coarsen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from lowtide.solvers.remat.problem import RematProblem
+    from lowtide.solvers.remat.problem import Cost, RematProblem
     from lowtide.solvers.remat.solution import RematSolution
+    from lowtide.training.coarsen import Coarse
 
 __all__ = ["multilevel"]
 
@@ -36,6 +37,7 @@ def multilevel(
     time_limit_s: float,
     seed: int = 0,
     start: Sequence[tuple[int, ...]] = (),
+    progress: Callable[[Cost | None, Cost], None] | None = None,
 ) -> RematSolution:
     """The best sequence of the free order that was found; it takes the time that it is given.
 
@@ -45,12 +47,19 @@ def multilevel(
         seed: of the searches.
         start: known sequences, within the budget or near it; with any, the whole problem is
             searched at once.
+        progress: called with the best cost so far, of the whole problem, and a bound of it.
     """
+    telling = None if progress is None else _Telling(problem, progress)
     end = time.monotonic() + time_limit_s
     starts = list(start)
     if not starts:
         # Where an order alone will do, or nothing at all, that is known soon.
-        quick = search(problem, time_limit_s=0.1 * time_limit_s, seed=seed)
+        quick = search(
+            problem,
+            time_limit_s=0.1 * time_limit_s,
+            seed=seed,
+            progress=None if telling is None else telling.whole,
+        )
         if quick.status in (Status.OPTIMAL, Status.INFEASIBLE):
             return quick
         starts += [] if quick.sequence is None else [quick.sequence]
@@ -62,6 +71,7 @@ def multilevel(
                     time_limit_s=_PART * time_limit_s,
                     seed=seed + number,
                     options=SearchOptions(cover=False),
+                    progress=None if telling is None else telling.part(coarse),
                 )
                 if found.sequence is not None:
                     starts.append(coarse.expand(found.sequence))
@@ -71,4 +81,32 @@ def multilevel(
         seed=seed,
         start=starts,
         options=SearchOptions(warm=bool(starts), schedule=not starts, cover=False),
+        progress=None if telling is None else telling.whole,
     )
+
+
+class _Telling:
+    """Passes on the least cost and the highest bound that several searches found."""
+
+    def __init__(
+        self, problem: RematProblem, progress: Callable[[Cost | None, Cost], None]
+    ) -> None:
+        self._problem, self._progress = problem, progress
+        self._best: Cost | None = None
+        self._bound: Cost = problem.base_cost
+
+    def whole(self, cost: Cost | None, bound: Cost) -> None:
+        """From a search of the problem itself."""
+        if cost is not None and (self._best is None or cost < self._best):
+            self._best = cost
+        self._bound = max(self._bound, bound)
+        self._progress(self._best, self._bound)
+
+    def part(self, coarse: Coarse) -> Callable[[Cost | None, Cost], None]:
+        """From a search of groups: riders cost the same in every plan, and its bound is its own."""
+        riders = self._problem.base_cost - coarse.problem.base_cost
+
+        def told(cost: Cost | None, _: Cost) -> None:
+            self.whole(None if cost is None else cost + riders, self._bound)
+
+        return told

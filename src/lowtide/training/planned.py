@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lowtide.backends.tensorflow.call import grappler_off
+from lowtide.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lowtide.tensorflow_types import TfFunction
+    from lowtide.training.drawing import StepDrawing
     from lowtide.training.plan import TrainingPlan
 
 __all__ = ["PlannedFunction", "Settings"]
@@ -51,9 +55,12 @@ class PlannedFunction:
             may undo the plan (not where XLA compiles it).
     """
 
-    def __init__(self, function: TfFunction, plan: TrainingPlan) -> None:
+    def __init__(
+        self, function: TfFunction, plan: TrainingPlan, drawing: StepDrawing | None = None
+    ) -> None:
         self.concrete_function = function
         self.plan = plan
+        self._drawing = drawing
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         """Run the function, as planned."""
@@ -65,3 +72,21 @@ class PlannedFunction:
     def report(self) -> str:
         """What the plan needs and saves, for people."""
         return self.plan.report()
+
+    def draw(self, path: str | Path, *, name: str | None = None) -> Path:
+        """Write a picture of the plan; its name's ending says which.
+
+        .html (a page), .svg, .png, .json (Chrome trace), .pickle (PyTorch's memory viewer).
+
+        Args:
+            path: where to.
+            name: the headline; the function's name where None.
+
+        Raises:
+            InputError: another ending, it cannot be written, or the function was made otherwise
+                than by `rematerialize` or `compile`.
+            MissingExtraError: a PNG without the extra.
+        """
+        if self._drawing is None:
+            raise InputError("the function was made without what a picture needs: plan it anew")
+        return self._drawing.draw(self.plan, path, name)

@@ -19,10 +19,11 @@ from lowtide.training.multilevel import multilevel
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lowtide.ir import Graph, Op, Tensor
-    from lowtide.solvers.remat.problem import RematProblem
+    from lowtide.planning import CostProgress
+    from lowtide.solvers.remat.problem import Cost, RematProblem
 
 __all__ = ["Found", "find_sequence", "late_bytes"]
 
@@ -79,6 +80,7 @@ def find_sequence(
     time_limit_s: float = 30.0,
     seed: int = 0,
     closest: bool = False,
+    progress: CostProgress | None = None,
 ) -> Found:
     """The cheapest sequence found whose simulated peak is within the budget.
 
@@ -91,6 +93,7 @@ def find_sequence(
         seed: of the search.
         closest: where no sequence within the budget was found, hand out the one of the smallest
             budget that was met.
+        progress: told what is sought, and how far the search is.
 
     Raises:
         BudgetInfeasibleError: no sequence can meet the budget; proven.
@@ -104,12 +107,26 @@ def find_sequence(
     end = time.monotonic() + time_limit_s
     named = None if solver == "search" else get_solver(solver)
 
+    def tell(problem: RematProblem) -> Callable[[Cost | None, Cost], None] | None:
+        """Whom a search tells its cost, as that of all ops."""
+        if progress is None:
+            return None
+        left_out = once - problem.base_cost
+
+        def told(cost: Cost | None, least: Cost) -> None:
+            best = None if cost is None else float(cost + left_out)
+            progress.costs(best, float(least + left_out), once)
+
+        return told
+
     def solve(
         problem: RematProblem, limit_s: float, known: Sequence[tuple[int, ...]]
     ) -> tuple[tuple[int, ...] | None, bool]:
         """A sequence, and whether there is surely none."""
         if named is None:
-            found = multilevel(problem, time_limit_s=limit_s, seed=seed, start=known)
+            found = multilevel(
+                problem, time_limit_s=limit_s, seed=seed, start=known, progress=tell(problem)
+            )
             return found.sequence, found.status is Status.INFEASIBLE
         # Most of them take the square of the ops in time; groups of ops are fewer.
         coarse = coarsen(problem)
@@ -127,9 +144,12 @@ def find_sequence(
         # them, since the simulation decides; then with them, which is safe; then with less.
         aim = budget + light
         known: tuple[tuple[int, ...], ...] = ()
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             problem = contracted.problem.with_budget(aim)
             bound = max(bound, peak_bound(problem)[0] - light)
+            if progress is not None:
+                again = f", attempt {attempt + 1}" if attempt else ""
+                progress.stage(f"recompute within {format_bytes(budget)}{again}")
             sequence, impossible = solve(problem, max(0.1, limit_s), known)
             if sequence is None:
                 if impossible and bound > budget:

@@ -17,6 +17,7 @@ from lowtide.training.traced import is_compiled, refuse_distribution
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
+    from lowtide.planning import Progress
     from lowtide.tensorflow_types import TfFunction
 
 __all__ = ["PlannedFunction", "plan_function"]
@@ -24,8 +25,10 @@ __all__ = ["PlannedFunction", "plan_function"]
 _ATTEMPTS = 4
 
 
-def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
-    """Plan a traced function and emit it.
+def plan_function(
+    function: TfFunction, settings: Settings, progress: Progress | None = None
+) -> PlannedFunction:
+    """Plan a traced function and emit it; `progress` is told about stages and costs.
 
     Raises:
         InputError: the budget is no size, or the function cannot be planned.
@@ -35,22 +38,23 @@ def plan_function(function: TfFunction, settings: Settings) -> PlannedFunction:
     refuse_distribution(function)
     compiled = settings.jit_compile
     if is_compiled(function) if compiled is None else compiled:
-        return plan_compiled(function, settings)
+        return plan_compiled(function, settings, progress)
     if is_nested(function):
         function = inline(function)
     function = fold_sizes(function)
-    step = StepGraph(function, settings)
+    step = StepGraph(function, settings, progress)
     budget = budget_bytes(settings.budget, step.before_bytes)
     plan = step.plan(budget)
     emitted = reemit(function, plan.sequence)
     if not settings.measure:
-        return PlannedFunction(emitted, plan)
+        return PlannedFunction(emitted, plan, step.drawing())
     aim = budget
     for _ in range(_ATTEMPTS):
+        step.stage("measure the result")
         measured = measure_function(emitted).peak_bytes
         if budget is None or aim is None or measured <= budget:
             found = replace(plan, budget_bytes=budget, measured_peak_bytes=measured)
-            return PlannedFunction(emitted, found)
+            return PlannedFunction(emitted, found, step.drawing())
         aim = min(aim, plan.peak_after_bytes) - (measured - budget)
         if aim <= 0:
             break

@@ -10,7 +10,10 @@ from lowtide.errors import InputError, PlanError
 from lowtide.frontends.tensorflow import import_function
 from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.costs import CostModel
+from lowtide.pictures.record import Recorder
+from lowtide.tensorflow_types import load_tensorflow
 from lowtide.training.cache import cache_folder, plan_key, read_plan, write_plan
+from lowtide.training.drawing import StepDrawing
 from lowtide.training.early import early_updates
 from lowtide.training.plan import TrainingPlan
 from lowtide.training.planner import find_sequence, late_bytes
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lowtide.ir import Graph
+    from lowtide.planning import Progress
     from lowtide.tensorflow_types import TfFunction, TfOperation
     from lowtide.training.planned import Settings
 
@@ -36,24 +40,36 @@ class StepGraph:
         before_bytes: the simulated peak of the trace's own order.
     """
 
-    def __init__(self, function: TfFunction, settings: Settings, *, scratch: bool = True) -> None:
+    def __init__(
+        self,
+        function: TfFunction,
+        settings: Settings,
+        progress: Progress | None = None,
+        *,
+        scratch: bool = True,
+    ) -> None:
         """Import and profile a function.
 
         Args:
             function: without calls.
             settings: whether ops are measured, and how plans are sought.
+            progress: told about stages and costs.
             scratch: whether the kernels' scratch memory counts.
         """
         self.function = function
         self._settings = settings
+        self._recorder = Recorder(progress)
+        self._recorder.stage("read the step")
         self.graph = import_function(function)
         if settings.profile:
+            self._recorder.stage("measure the ops")
             kept = cache_folder() / "tensorflow-ops.json" if settings.cache else None
             profile_ops(self.graph, cache=kept)
         if not scratch:
             for op in self.graph.ops:
                 op.workspace_bytes, op.workspace_known = 0, True
         self.before_bytes = simulate(self.graph, ACCOUNTING).peak_bytes
+        self._traced = self.graph
         self.trace_order = tuple(op.name for op in self.graph.ops)
         budget = budget_bytes(settings.budget, self.before_bytes)
         over = not scratch or (budget is not None and self.before_bytes > budget)
@@ -92,6 +108,7 @@ class StepGraph:
             time_limit_s=settings.time_limit_s,
             seed=settings.seed,
             closest=closest,
+            progress=self._recorder,
         )
         trainable, other = self._variables()
         plan = TrainingPlan(
@@ -113,6 +130,22 @@ class StepGraph:
         if settings.cache and met:
             write_plan(folder, key, plan)
         return plan
+
+    def stage(self, text: str) -> None:
+        """The work turns to something else."""
+        self._recorder.stage(text)
+
+    def drawing(self) -> StepDrawing:
+        """What pictures need, once all is planned: the graphs let go of TensorFlow's ops."""
+        for op in (*self._traced.ops, *self.graph.ops):
+            op.source = None
+        record = self._recorder.record
+        return StepDrawing(
+            self._traced,
+            self.graph,
+            record if record.solving else None,
+            {"tensorflow": str(load_tensorflow().__version__)},
+        )
 
     def _earlier(self) -> Graph:
         """The graph with updates as soon as their gradients are there.

@@ -1,4 +1,4 @@
-"""Progress on stderr, quiet off a terminal."""
+"""How far long work has come: a live line on stderr, nothing off a terminal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from typing import Protocol
 
-__all__ = ["Progress", "show"]
+    class Listener(Protocol):
+        """Who wants to hear how far the work has come, as `lowtide.planning.Progress`."""
+
+        def stage(self, text: str) -> None: ...
+
+        def bounds(self, incumbent: int | None, bound: int) -> None: ...
+
+
+__all__ = ["Progress", "heard", "show"]
 
 
 class Progress:
@@ -40,8 +49,11 @@ class Progress:
         """Say how far a rematerialization solver has come, in percent over `base`."""
         if self._write is not None and base:
             best = "-" if incumbent is None else f"{100 * (incumbent / base - 1):.3f} %"
-            least = f"{100 * (bound / base - 1):.3f} %"
-            self._write(f"{self._stage}: best overhead {best}, lower bound {least}")
+            text = f"{self._stage}: best overhead {best}"
+            text += f", lower bound {100 * (bound / base - 1):.3f} %"
+            if incumbent is not None:
+                text += f", gap {100 * max(incumbent - bound, 0) / base:.3f} points"
+            self._write(text)
 
 
 @contextmanager
@@ -54,3 +66,13 @@ def show() -> Generator[Progress]:
 
     with Console(stderr=True).status("") as status:
         yield Progress(status.update)
+
+
+@contextmanager
+def heard(progress: Listener | bool) -> Generator[Listener | None]:
+    """Who hears of work: the one who asked, for True the live line, for False nobody."""
+    if progress is True:
+        with show() as line:
+            yield line
+    else:
+        yield progress or None
