@@ -4,6 +4,7 @@ A block in a fence marked `bash` or `python` is run, after those before it on it
 line above says why not:
 
     <!-- not run: needs a board -->
+    <!-- not run, lines with "--device": needs a board -->
 
 A block in a fence marked `text` right below it is what it prints, compared as doctest compares:
 `...` stands for anything, and white space counts as white space. In Bash, `# exit code 3` after a
@@ -17,7 +18,7 @@ import doctest
 import io
 import re
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,9 @@ __all__ = [
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"(?P<indent> *)(?P<mark>```+|~~~+)(?P<language>[\w+-]*)\s*$")
-_SKIPPED = re.compile(r"\s*<!-- not run: (?P<reason>.+) -->\s*$")
+_SKIPPED = re.compile(
+    r"\s*<!-- not run(, lines with \"(?P<part>[^\"]+)\")?: (?P<reason>.+) -->\s*$"
+)
 _CODE = re.compile(r"\s+# exit code (?P<code>\d)$")
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -53,6 +56,7 @@ class Block:
         language: as the fence has it.
         text: without the fence and its indentation.
         skipped: why it is not run; empty if it is.
+        part: of Bash, only commands with this text are not run.
         output: what it prints, if the page shows that.
     """
 
@@ -61,6 +65,7 @@ class Block:
     language: str
     text: str
     skipped: str = ""
+    part: str = ""
     output: str | None = None
 
     @property
@@ -90,7 +95,7 @@ def blocks_of(page: str) -> list[Block]:
     """All fenced blocks of a page, in order."""
     blocks: list[Block] = []
     lines = (ROOT / page).read_text(encoding="utf-8").split("\n")
-    number, skipped, adjacent = 0, "", False
+    number, skipped, part, adjacent = 0, "", "", False
     while number < len(lines):
         line = lines[number]
         number += 1
@@ -99,6 +104,7 @@ def blocks_of(page: str) -> list[Block]:
             mark = _SKIPPED.match(line)
             if mark is not None or line.strip():
                 skipped, adjacent = mark["reason"] if mark else "", False
+                part = (mark["part"] or "") if mark else ""
             continue
         start, indent = number, len(fence["indent"])
         while lines[number].strip() != fence["mark"]:
@@ -107,11 +113,11 @@ def blocks_of(page: str) -> list[Block]:
         number += 1
         if fence["language"] == "text" and adjacent:
             last = blocks.pop()
-            blocks.append(Block(last.page, last.line, last.language, last.text, "", text))
+            blocks.append(replace(last, output=text))
         else:
-            blocks.append(Block(page, start + 1, fence["language"], text, skipped))
+            blocks.append(Block(page, start + 1, fence["language"], text, skipped, part))
         adjacent = fence["language"] in ("bash", "python") and not skipped
-        skipped = ""
+        skipped = part = ""
     return blocks
 
 
@@ -130,6 +136,8 @@ def commands_of(block: Block) -> Iterator[Command]:
         parts = [part.strip() for part in bare.split("&&") if part.strip()]
         for position, part in enumerate(parts, 1):
             last = position == len(parts)
+            if block.part and block.part in part:
+                continue
             yield Command(start, part, int(code["code"]) if code and last else 0)
         text = ""
 

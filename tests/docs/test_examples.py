@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 NOT_RUN = [
     ("CONTRIBUTING.md", "git clone"),
     ("README.md", 'pip install -e ".[test]" &&'),
+    ("README.md", "optimize --peak-mem model.onnx "),
     ("README.md", "python -m lowtide.bench.models"),
     ("docs/rewriting.md", "python -m lowtide.bench.rewriting"),
+    ("docs/training.md", "step = lowtide.tensorflow.rematerialize"),
     ("docs/training.md", "TF_NUM_INTRAOP_THREADS=1 python"),
+    ("docs/training.md", "optimize --peak-mem saved_model_dir"),
 ]
 _FRAMEWORK = re.compile(r"--target (tensorflow|tvm|tflite|c)\b|saved_model_dir|--quantize")
 
 
 def runnable(page: str) -> list[Block]:
-    return [b for b in blocks_of(page) if b.language in ("bash", "python") and not b.skipped]
+    return [b for b in blocks_of(page) if b.language in ("bash", "python") and (b.part or not b.skipped)]
 
 
 def needs_a_framework(page: str) -> bool:

@@ -78,6 +78,32 @@ def train_step(x, y):
     return loss
 """
 
+_SERVED = '''
+folder = "saved_model_dir"
+
+
+class Served(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((16, 32), name="x")])
+    def serve(self, x):
+        return {"y": self.model(x)}
+
+
+served = Served()
+served.model = model
+tf.saved_model.save(served, folder, signatures={"serving_default": served.serve})
+'''
+
+_TVM = '''
+import tvm
+from tvm import relax
+
+from lowtide.bench.tvm_training_networks import mlp
+
+adjoint = mlp(layers=3, batch=64, width=32).module()
+module = tvm.IRModule({"main": adjoint["main"]})
+weights = list(module["main"].params[2:])
+'''
+
 # What a page's blocks of Python find already there: values that belong to the reader.
 SETUP: dict[str, str] = {
     "README.md": "import numpy as np\nimage = np.zeros((1, 3, 16, 16), np.float32)",
@@ -85,5 +111,7 @@ SETUP: dict[str, str] = {
 # The same for its blocks that need TensorFlow, or TVM.
 FRAMEWORK_SETUP: dict[str, str] = {
     "README.md:tensorflow": _TENSORFLOW,
-    "docs/training.md:tensorflow": _TENSORFLOW,
+    "README.md:tvm": _TVM,
+    "docs/training.md:tensorflow": _TENSORFLOW + _SERVED,
+    "docs/tvm.md:tvm": _TVM,
 }
