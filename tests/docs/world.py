@@ -25,6 +25,9 @@ def make_world(folder: Path) -> None:
     """The models and instances of the examples, under the names that they have there."""
     model = randwire(2, nodes=8, channels=8, side=16)
     onnx.save(model, folder / "model.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, folder / "dynamic.onnx")
     (folder / "model.tflite").write_bytes(network("int8", 3, 8))
     write_instance(ScheduleInstance(training(6)), folder / "graph.json")
     (folder / "step.json").write_text(json.dumps(_step()))
@@ -112,6 +115,7 @@ SETUP: dict[str, str] = {
 FRAMEWORK_SETUP: dict[str, str] = {
     "README.md:tensorflow": _TENSORFLOW,
     "README.md:tvm": _TVM,
+    "docs/start/compilers.md:tvm": _TVM,
     "docs/training.md:tensorflow": _TENSORFLOW + _SERVED,
     "docs/tvm.md:tvm": _TVM,
 }
