@@ -84,7 +84,8 @@ def percent_more(value: float, base: float) -> float:
 
 def at_most(value: float, digits: int = 0) -> float:
     """Rounded up, for a limit that is stated."""
-    return math.ceil(value * 10**digits) / 10**digits
+    unit = 10.0**digits
+    return math.ceil(value * unit) / unit
 
 
 def spelled(count: int) -> str:

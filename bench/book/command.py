@@ -62,7 +62,8 @@ def problems(
     """
     found: list[str] = []
     explained: dict[str, list[tuple[int, int]]] = {page: [] for page in texts}
-    for entry in [*claims, *definitions]:
+    entries: list[Claim | Definition] = [*claims, *definitions]
+    for entry in entries:
         kind = type(entry).__name__.lower()
         try:
             says = entry.text()
@@ -79,8 +80,8 @@ def problems(
         for number in numbers(text):
             if not any(b <= number.begin and number.end <= e for b, e in explained[page]):
                 line = line_of(text, number.begin)
-                context = text.splitlines()[line - 1].strip()
-                found.append(f"{page}:{line}: `{number.text}` comes from nowhere: {context}")
+                around = " ".join(text[max(number.begin - 40, 0) : number.end + 30].split())
+                found.append(f"{page}:{line}: `{number.text}` comes from nowhere: ...{around}...")
     shown = {name for text in texts.values() for name, _, _ in blocks(text)}
     found += [f"table `{name}` is on no page" for name in TABLES if name not in shown]
     return found

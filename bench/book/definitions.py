@@ -71,7 +71,7 @@ DEFINITIONS = (
     ),
     Definition(_REPORT, "For 3,000 ops it stays under 1 MB", "a limit; tests/pictures hold it"),
     Definition(_REPORT, "counted from 0", "the first step"),
-    Definition(_REPORT, "| + − 0 |", "a key"),
+    Definition(_REPORT, "| + \u2212 0 |", "a key"),
     Definition(_REPORT, "1640 across", "the size of the picture"),
     Definition(_REWRITING, "under a limit of 15 % more work", "a limit of the search"),
     Definition(_REWRITING, "allow 1e-5 of the largest result", "a tolerance of the tests"),

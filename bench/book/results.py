@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 __all__ = ["RESULTS", "ROOT", "BookError", "Record", "load"]
 
@@ -40,12 +41,12 @@ class Record:
 
     def get(self, *path: str) -> object:
         """The value as it was parsed."""
-        found: object = self.fields
-        for name in path:
-            if not isinstance(found, dict) or name not in found:
-                raise BookError(f"{self.where}: there is no {'.'.join(path)}")
-            found = cast("dict[str, object]", found)[name]
-        return found
+        fields: object = self.fields
+        for at, name in enumerate(path, 1):
+            if not isinstance(fields, Mapping) or name not in fields:
+                raise BookError(f"{self.where}: there is no {'.'.join(path[:at])}")
+            fields = fields[name]
+        return fields
 
     def number(self, *path: str) -> float:
         """An integer or a float."""

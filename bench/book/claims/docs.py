@@ -134,7 +134,8 @@ CLAIMS = (
     ),
     Claim(
         _TRAINING,
-        "where nothing is computed again, it is {:.1f} to {:.1f}, so that differences of this size mean nothing",
+        "where nothing is computed again, it is {:.1f} to {:.1f}, so that differences of this size "
+        "mean nothing",
         "tensorflow.json",
         _noise,
     ),
