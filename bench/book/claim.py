@@ -46,7 +46,10 @@ class Claim:
         Raises:
             BookError: the result is not what the words say.
         """
-        return self.says.format(*self.values(load(self.source)))
+        try:
+            return self.says.format(*self.values(load(self.source)))
+        except BookError as error:
+            raise BookError(f"{self.page}: claim `{self.says}`: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

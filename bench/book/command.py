@@ -64,17 +64,17 @@ def problems(
     explained: dict[str, list[tuple[int, int]]] = {page: [] for page in texts}
     entries: list[Claim | Definition] = [*claims, *definitions]
     for entry in entries:
-        kind = type(entry).__name__.lower()
-        try:
-            says = entry.text()
-            if entry.page not in texts:
-                raise BookError(f"{entry.page}: no such page")
-            begin, end = find(texts[entry.page], says)
-            if not any(begin <= n.begin and n.end <= end for n in numbers(texts[entry.page])):
-                raise BookError(f"`{says}` has no number that needs it")
-        except BookError as error:
-            found.append(f"{entry.page}: {kind} `{entry.says}`: {error}")
+        if entry.page not in texts:
+            found.append(f"{entry.page}: no such page, says `{entry.says}`")
             continue
+        text = texts[entry.page]
+        try:
+            begin, end = find(text, entry.text())
+        except BookError as error:
+            found.append(f"{entry.page}: {error}")
+            continue
+        if not any(begin <= number.begin and number.end <= end for number in numbers(text)):
+            found.append(f"{entry.page}: `{entry.says}` has no number to explain")
         explained[entry.page].append((begin, end))
     for page, text in texts.items():
         for number in numbers(text):
