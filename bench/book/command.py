@@ -62,22 +62,22 @@ def problems(
     """
     found: list[str] = []
     explained: dict[str, list[tuple[int, int]]] = {page: [] for page in texts}
+    of = {page: numbers(text) for page, text in texts.items()}
     entries: list[Claim | Definition] = [*claims, *definitions]
     for entry in entries:
         if entry.page not in texts:
             found.append(f"{entry.page}: no such page, says `{entry.says}`")
             continue
-        text = texts[entry.page]
         try:
-            begin, end = find(text, entry.text())
+            begin, end = find(texts[entry.page], entry.text())
         except BookError as error:
             found.append(f"{entry.page}: {error}")
             continue
-        if not any(begin <= number.begin and number.end <= end for number in numbers(text)):
+        if not any(begin <= number.begin and number.end <= end for number in of[entry.page]):
             found.append(f"{entry.page}: `{entry.says}` has no number to explain")
         explained[entry.page].append((begin, end))
     for page, text in texts.items():
-        for number in numbers(text):
+        for number in of[page]:
             if not any(b <= number.begin and number.end <= e for b, e in explained[page]):
                 line = line_of(text, number.begin)
                 around = " ".join(text[max(number.begin - 40, 0) : number.end + 30].split())

@@ -28,7 +28,9 @@ def test_pages_say_what_the_results_say(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def _changed(text: str, at: int) -> str:
-    """The page with another digit there."""
+    """The page with another digit there, or another word."""
+    if not text[at].isdigit():
+        return f"{text[:at]}ten times {text[at:]}"
     return f"{text[:at]}{(int(text[at]) + 1) % 10}{text[at + 1 :]}"
 
 
@@ -39,7 +41,8 @@ def test_every_changed_number_is_noticed(page: str) -> None:
     claims = [claim for claim in CLAIMS if claim.page == page]
     defined = [each for each in DEFINITIONS if each.page == page]
     for number in numbers(text):
-        digit = number.begin + number.text.index(re.findall(r"\d", number.text)[-1])
+        digits = re.findall(r"\d", number.text)
+        digit = number.begin + (number.text.rindex(digits[-1]) if digits else 0)
         texts = {page: _changed(text, digit)}
         found = [each for each in problems(texts, claims, defined) if each.startswith(page)]
         assert found, f"{number.text} in line {text.count(chr(10), 0, digit) + 1}"
@@ -84,6 +87,7 @@ def _list(words: str) -> list[str]:
         ("1.38x of 7 of 9, 64-bit, 15KB, (4), -0.5 and 2.", _list("1.38x 7 9 64 15KB 4 0.5 2")),
         ("`12` and\n\n    indented 13\n\n```bash\n14\n```\n\n[a](b/15.md) <!-- 16 -->", []),
         ("int8, float16, MobileNetV2, 96x96, ResNet-50, v1.2 and x2", []),
+        ("Seven of the nine, one or two, a fourth, tend, 5 s", ["Seven", "nine", "5"]),
         ("1. an item of 3\n2. another", ["3"]),
         ("| a | 17 |\n|---|---:|\n| 18 | `19` |", ["17", "18"]),
         ("<!-- table: edge -->\n\n| 20 |\n\n<!-- end -->\n21", ["21"]),

@@ -164,6 +164,11 @@ def _growth(found: Record) -> Sequence[Value]:
     return [most, seconds, at_most(mib(max(p.whole("resident_bytes") for p in large)), -1)]
 
 
+def _overheads(found: Record) -> Sequence[Value]:
+    (seeds,) = {len(row.numbers("overheads")) for row in found.records("rows")}
+    return [spelled(seeds)]
+
+
 def _blocks(found: Record) -> Sequence[Value]:
     row = found.one("rows", name="transformer_20005")
     (overhead,), (seconds,) = row.numbers("overheads"), row.numbers("cpu_seconds")
@@ -309,6 +314,7 @@ CLAIMS = (
         "growth.json",
         _growth,
     ),
+    Claim(_PAGE, "median of {} seeds", "remat.json", _overheads),
     Claim(
         _PAGE,
         "A transformer's training graph of {:,} ops, its layers recognised and planned once "
