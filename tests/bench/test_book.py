@@ -87,6 +87,7 @@ def _list(words: str) -> list[str]:
         ("1.38x of 7 of 9, 64-bit, 15KB, (4), -0.5 and 2.", _list("1.38x 7 9 64 15KB 4 0.5 2")),
         ("`12` and\n\n    indented 13\n\n```bash\n14\n```\n\n[a](b/15.md) <!-- 16 -->", []),
         ("int8, float16, MobileNetV2, 96x96, ResNet-50, v1.2 and x2", []),
+        ("10k ops, a 3D one, 4GB/s, 1.5%, ~6, 7/8", ["10k", "3D", "4GB", "1.5%", "6", "7", "8"]),
         ("Seven of the nine, one or two, a fourth, tend, 5 s", ["Seven", "nine", "5"]),
         ("1. an item of 3\n2. another", ["3"]),
         ("| a | 17 |\n|---|---:|\n| 18 | `19` |", ["17", "18"]),

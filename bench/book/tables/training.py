@@ -54,13 +54,16 @@ def _extra(cell: Record, whole: Record) -> str:
 def _compiled() -> str:
     """Of each network, the least that was found."""
     header = ["step (Adam)", "XLA's buffers", "least found", "part"]
-    found = [r for r in load("xla_steps.json").records("rows") if r.get("after_bytes") is not None]
+    every = load("xla_steps.json").records("rows")
+    found = [row for row in every if row.get("after_bytes") is not None]
+    stopped = {row.text("network") for row in every if row.get("after_bytes") is None}
     rows: list[list[str]] = []
     for network in dict.fromkeys(row.text("network") for row in found):
         of = [row for row in found if row.text("network") == network]
         before, after = of[0].whole("before_bytes"), min(r.whole("after_bytes") for r in of)
         sizes = [f"{count / 2**20:.1f} MiB" for count in (before, after)]
-        rows.append([network, *sizes, f"{after / before:.2f}"])
+        last = "" if network in stopped else ", lower not tried"
+        rows.append([network, *sizes, f"{after / before:.2f}{last}"])
     return grid(header, "lrrr", rows)
 
 
