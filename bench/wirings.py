@@ -119,7 +119,7 @@ def _budgeted(name: str, path: Path, folder: Path, budget: str, best: int) -> Bu
         report.peak_bytes.after,
         best,
         cast("int", again["runs"]),
-        cast("float", again["cost_percent"]),
+        again["cost_percent"],
     )
 
 

@@ -53,9 +53,13 @@ class Row:
     predicted_percent: float | None
 
 
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
 def _convolutions() -> Any:
     """Twelve convolutions with batch normalisation."""
-    layers: Any = importlib.import_module("keras").layers
+    layers: Any = _module("keras").layers
     x = start = layers.Input((32, 32, 3), batch_size=16)
     for _ in range(12):
         x = layers.Conv2D(16, 3, padding="same", use_bias=False)(x)
@@ -65,7 +69,7 @@ def _convolutions() -> Any:
 
 def _transformer() -> Any:
     """Four transformer blocks with dropout."""
-    layers: Any = importlib.import_module("keras").layers
+    layers: Any = _module("keras").layers
     x = start = layers.Input((64, 64), batch_size=8)
     for _ in range(4):
         y = layers.MultiHeadAttention(4, 16, dropout=0.1)(x, x)
@@ -77,7 +81,7 @@ def _transformer() -> Any:
 
 def _resnet() -> Any:
     """Six residual blocks in three stages."""
-    layers: Any = importlib.import_module("keras").layers
+    layers: Any = _module("keras").layers
     x = start = layers.Input((32, 32, 3), batch_size=16)
     x = layers.Conv2D(16, 3, padding="same", use_bias=False)(x)
     for stage in range(3):
@@ -95,7 +99,7 @@ def _resnet() -> Any:
 
 def _unet() -> Any:
     """A U-Net of two levels, with max pooling."""
-    layers: Any = importlib.import_module("keras").layers
+    layers: Any = _module("keras").layers
     conv = partial(layers.Conv2D, kernel_size=3, padding="same", activation="relu")
     x = start = layers.Input((32, 32, 3), batch_size=8)
     skips: list[Any] = []
@@ -112,7 +116,7 @@ def _unet() -> Any:
 
 def _vgg() -> Any:
     """Eight convolutions in four stages, each with max pooling behind it."""
-    layers: Any = importlib.import_module("keras").layers
+    layers: Any = _module("keras").layers
     x = start = layers.Input((32, 32, 3), batch_size=16)
     for stage in range(4):
         for _ in range(2):
@@ -132,8 +136,8 @@ NETWORKS: dict[str, Callable[[], Any]] = {
 
 def _step(name: str) -> tuple[Any, tuple[Any, Any]]:
     """The step as a Python function, and the shapes of images and labels."""
-    tf: Any = importlib.import_module("tensorflow")
-    keras: Any = importlib.import_module("keras")
+    tf: Any = _module("tensorflow")
+    keras: Any = _module("keras")
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     model = keras.Model(*NETWORKS[name]())
@@ -157,10 +161,9 @@ def rows_of(
     name: str, parts: Sequence[float] = _PARTS, *, time_limit_s: float = 8.0
 ) -> Iterator[Row]:
     """The network at lower and lower budgets, up to the first that is not met."""
-    tensorflow = importlib.import_module("lowtide.tensorflow")
     step, given = _step(name)
-    plan = partial(
-        tensorflow.rematerialize,
+    plan: Any = partial(
+        _module("lowtide.tensorflow").rematerialize,
         step,
         example_inputs=given,
         profile=False,
@@ -210,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.output is not None:
             settings = {
                 "time_limit_s": options.time_limit,
-                "tensorflow": importlib.import_module("tensorflow").__version__,
+                "tensorflow": _module("tensorflow").__version__,
             }
             write(options.output, table(rows), {"rows": [asdict(r) for r in rows]}, settings)
     print(table(rows))

@@ -46,7 +46,10 @@ class Claim:
         Raises:
             BookError: the result is not what the words say.
         """
-        return self.says.format(*self.values(load(self.source)))
+        try:
+            return self.says.format(*self.values(load(self.source)))
+        except BookError as error:
+            raise BookError(f"{self.page}: claim `{self.says}`: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ def percent_more(value: float, base: float) -> float:
 
 def at_most(value: float, digits: int = 0) -> float:
     """Rounded up, for a limit that is stated."""
-    return math.ceil(value * 10**digits) / 10**digits
+    unit = 10.0**digits
+    return math.ceil(value * unit) / unit
 
 
 def spelled(count: int) -> str:

@@ -62,25 +62,26 @@ def problems(
     """
     found: list[str] = []
     explained: dict[str, list[tuple[int, int]]] = {page: [] for page in texts}
-    for entry in [*claims, *definitions]:
-        kind = type(entry).__name__.lower()
-        try:
-            says = entry.text()
-            if entry.page not in texts:
-                raise BookError(f"{entry.page}: no such page")
-            begin, end = find(texts[entry.page], says)
-            if not any(begin <= n.begin and n.end <= end for n in numbers(texts[entry.page])):
-                raise BookError(f"`{says}` has no number that needs it")
-        except BookError as error:
-            found.append(f"{entry.page}: {kind} `{entry.says}`: {error}")
+    of = {page: numbers(text) for page, text in texts.items()}
+    entries: list[Claim | Definition] = [*claims, *definitions]
+    for entry in entries:
+        if entry.page not in texts:
+            found.append(f"{entry.page}: no such page, says `{entry.says}`")
             continue
+        try:
+            begin, end = find(texts[entry.page], entry.text())
+        except BookError as error:
+            found.append(f"{entry.page}: {error}")
+            continue
+        if not any(begin <= number.begin and number.end <= end for number in of[entry.page]):
+            found.append(f"{entry.page}: `{entry.says}` has no number to explain")
         explained[entry.page].append((begin, end))
     for page, text in texts.items():
-        for number in numbers(text):
+        for number in of[page]:
             if not any(b <= number.begin and number.end <= e for b, e in explained[page]):
                 line = line_of(text, number.begin)
-                context = text.splitlines()[line - 1].strip()
-                found.append(f"{page}:{line}: `{number.text}` comes from nowhere: {context}")
+                around = " ".join(text[max(number.begin - 40, 0) : number.end + 30].split())
+                found.append(f"{page}:{line}: `{number.text}` comes from nowhere: ...{around}...")
     shown = {name for text in texts.values() for name, _, _ in blocks(text)}
     found += [f"table `{name}` is on no page" for name in TABLES if name not in shown]
     return found
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the tables into the pages, or check them; 1 where something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m lowtide.bench.book", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1, and why")
-    parser.add_argument("--root", type=Path, default=ROOT, help="of the repository")
+    parser.add_argument("--root", type=Path, default=ROOT, help="of the pages; results are ours")
     options = parser.parse_args(arguments)
     try:
         before = pages(options.root)

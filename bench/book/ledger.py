@@ -27,10 +27,10 @@ def ledger(texts: Mapping[str, str]) -> str:
         defined = [each for each in DEFINITIONS if each.page == page]
         if not names and not claims and not defined:
             continue
-        parts += ["", f"## {page}", ""]
+        parts += ["", f"## [{page}](../{page})", ""]
         parts += [f"- table `{name}`: {_sources(*TABLES[name].sources)}" for name in names]
         parts += [f"- “{_quoted(claim.text())}”: {_links(claim.source)}" for claim in claims]
-        parts += [f"- “{_quoted(each.says)}”: not measured; {each.why}" for each in defined]
+        parts += [f"- “{_quoted(each.says)}”: no measurement: {each.why}" for each in defined]
     return "\n".join(parts)
 
 

@@ -23,12 +23,13 @@ __all__ = ["Number", "blocks", "fill", "find", "line_of", "numbers"]
 _BLOCK = re.compile(r"^<!-- table: (?P<name>\S+) -->\n(?P<body>.*?)^<!-- end -->$", re.M | re.S)
 _MARK = re.compile(r"^<!-- (?:table: \S+|end) -->$", re.M)
 
-# Digits that no letter, digit, point or `letter-` comes before: not those of `int8`, `x2`, `v1.2`.
-# A unit may be attached to them, nothing else: not those of `96x96`.
+# Digits, with what is attached to them (`15KB`, `1.38x`), that no letter, digit, point or `letter-`
+# comes before: not those of `int8`, `ResNet-50`, `v1.2`; nor those of `96x96`. Or a word.
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?<![A-Za-z]-)"
-    r"\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?"
-    r"(?:%|x|[KMG]i?B|B|[mµn]?s)?(?![A-Za-z0-9_])"
+    r"(?:\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?(?!x\d)[A-Za-z%]*"
+    r"|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(?![A-Za-z0-9_])",
+    re.I,
 )
 # What is no prose: fenced, indented and inline code; comments; where links lead; numbers of items.
 _CODE = re.compile(

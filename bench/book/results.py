@@ -40,46 +40,51 @@ class Record:
 
     def get(self, *path: str) -> object:
         """The value as it was parsed."""
-        found: object = self.fields
-        for name in path:
-            if not isinstance(found, dict) or name not in found:
-                raise BookError(f"{self.where}: there is no {'.'.join(path)}")
-            found = cast("dict[str, object]", found)[name]
-        return found
+        if path[0] not in self.fields:
+            raise BookError(f"{self.where}: there is no `{path[0]}`")
+        found = self.fields[path[0]]
+        if len(path) == 1:
+            return found
+        if not isinstance(found, dict):
+            raise BookError(f"{self.where}: `{path[0]}` is {found!r}, not an object")
+        inner = cast("dict[str, object]", found)
+        return Record(f"{self.where} {path[0]}", inner).get(*path[1:])
 
     def number(self, *path: str) -> float:
         """An integer or a float."""
         found = self.get(*path)
         if isinstance(found, bool) or not isinstance(found, int | float):
-            raise BookError(f"{self.where}: {'.'.join(path)} is {found!r}, not a number")
+            raise BookError(f"{self.where}: `{'.'.join(path)}` is {found!r}, not a number")
         return found
 
     def whole(self, *path: str) -> int:
         """An integer, such as bytes."""
         found = self.number(*path)
         if not isinstance(found, int):
-            raise BookError(f"{self.where}: {'.'.join(path)} is {found!r}, not an integer")
+            raise BookError(f"{self.where}: `{'.'.join(path)}` is {found!r}, not an integer")
         return found
 
     def text(self, *path: str) -> str:
         """A string."""
         found = self.get(*path)
         if not isinstance(found, str):
-            raise BookError(f"{self.where}: {'.'.join(path)} is {found!r}, not text")
+            raise BookError(f"{self.where}: `{'.'.join(path)}` is {found!r}, not text")
         return found
 
     def flag(self, *path: str) -> bool:
         """True or false."""
         found = self.get(*path)
         if not isinstance(found, bool):
-            raise BookError(f"{self.where}: {'.'.join(path)} is {found!r}, neither true nor false")
+            raise BookError(
+                f"{self.where}: `{'.'.join(path)}` is {found!r}, neither true nor false"
+            )
         return found
 
     def list(self, *path: str) -> list[object]:
         """A list as it was parsed."""
         found = self.get(*path)
         if not isinstance(found, list):
-            raise BookError(f"{self.where}: {'.'.join(path)} is {found!r}, not a list")
+            raise BookError(f"{self.where}: `{'.'.join(path)}` is {found!r}, not a list")
         return cast("list[object]", found)
 
     def numbers(self, *path: str) -> tuple[float, ...]:
@@ -92,7 +97,7 @@ class Record:
         """An object in this one."""
         found = self.get(*path)
         if not isinstance(found, dict):
-            raise BookError(f"{self.where}: {'.'.join(path)} is {found!r}, not an object")
+            raise BookError(f"{self.where}: `{'.'.join(path)}` is {found!r}, not an object")
         return Record(f"{self.where} {'.'.join(path)}", cast("dict[str, object]", found))
 
     def records(self, *path: str) -> tuple[Record, ...]:

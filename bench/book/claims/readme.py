@@ -76,6 +76,13 @@ def _recompute_grad(found: Record) -> Sequence[Value]:
     return [rivals(found, "tf.recompute_grad")[1]]
 
 
+def _compiled(found: Record) -> Sequence[Value]:
+    name = "12 convolutions with batch normalisation"
+    rows = [row for row in found.records("rows") if row.text("network") == name]
+    met = [row.whole("after_bytes") for row in rows if row.get("after_bytes") is not None]
+    return [name.partition(" ")[0], mib(rows[0].whole("before_bytes")), mib(min(met))]
+
+
 def _above(found: Record) -> Sequence[Value]:
     models = found.record("models")
     reports = [models.record(name) for name in models.fields]
@@ -155,6 +162,11 @@ def _growth(found: Record) -> Sequence[Value]:
     holds(all(p.text("status") == "optimal" for p in large), "their orders are optimal")
     seconds = at_most(max(point.number("schedule_cpu_s") for point in large))
     return [most, seconds, at_most(mib(max(p.whole("resident_bytes") for p in large)), -1)]
+
+
+def _overheads(found: Record) -> Sequence[Value]:
+    (seeds,) = {len(row.numbers("overheads")) for row in found.records("rows")}
+    return [spelled(seeds)]
 
 
 def _blocks(found: Record) -> Sequence[Value]:
@@ -248,6 +260,12 @@ CLAIMS = (
         "tensorflow.json",
         _recompute_grad,
     ),
+    Claim(
+        _PAGE,
+        "({} convolutions with Adam on a CPU: {:.1f} to {:.1f} MiB)",
+        "xla_steps.json",
+        _compiled,
+    ),
     Claim(_PAGE, "(at most {:.1f} % above the prediction)", "models.json", _above),
     Claim(_PAGE, "geometric mean {:.2f}.", "models.json", _latency),
     Claim(
@@ -296,6 +314,7 @@ CLAIMS = (
         "growth.json",
         _growth,
     ),
+    Claim(_PAGE, "median of {} seeds", "remat.json", _overheads),
     Claim(
         _PAGE,
         "A transformer's training graph of {:,} ops, its layers recognised and planned once "

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lowtide.bench.book.results import Record
 
-__all__ = ["TABLES", "gains"]
+__all__ = ["BEST", "SUMS", "TABLES", "TILES", "gains"]
 
 BEST, SUMS, TILES = 0, 2, 3  # places of `rewriting.LEVELS` in the lists of a row
 # Network, target and what README calls them; bits are those of the file in TFLite Micro.

@@ -1,4 +1,4 @@
-"""Training steps within budgets (`bench/tensorflow.py`)."""
+"""Training steps within budgets (`bench/tensorflow.py`, `bench/xla_steps.py`)."""
 
 from __future__ import annotations
 
@@ -51,4 +51,23 @@ def _extra(cell: Record, whole: Record) -> str:
     return f"{measured:.1f} ({predicted:.1f})".replace("(0.0)", "(0)")
 
 
-TABLES = {"training_budgets": Table(("tensorflow.json",), _budgets)}
+def _compiled() -> str:
+    """Of each network, the least that was found."""
+    header = ["step (Adam)", "XLA's buffers", "least found", "part"]
+    every = load("xla_steps.json").records("rows")
+    found = [row for row in every if row.get("after_bytes") is not None]
+    stopped = {row.text("network") for row in every if row.get("after_bytes") is None}
+    rows: list[list[str]] = []
+    for network in dict.fromkeys(row.text("network") for row in found):
+        of = [row for row in found if row.text("network") == network]
+        before, after = of[0].whole("before_bytes"), min(r.whole("after_bytes") for r in of)
+        sizes = [f"{count / 2**20:.1f} MiB" for count in (before, after)]
+        last = "" if network in stopped else ", lower not tried"
+        rows.append([network, *sizes, f"{after / before:.2f}{last}"])
+    return grid(header, "lrrr", rows)
+
+
+TABLES = {
+    "training_budgets": Table(("tensorflow.json",), _budgets),
+    "training_xla": Table(("xla_steps.json",), _compiled),
+}
