@@ -10,15 +10,8 @@ from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import Protocol
 
-    class Listener(Protocol):
-        """Who wants to hear how far the work has come, as `lowtide.planning.Progress`."""
-
-        def stage(self, text: str) -> None: ...
-
-        def bounds(self, incumbent: int | None, bound: int) -> None: ...
-
+    from lowtide.planning import Progress as Listener
 
 __all__ = ["Progress", "heard", "show"]
 

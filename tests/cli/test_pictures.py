@@ -144,7 +144,7 @@ def test_a_png_without_the_extra_is_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("ending", ["html", "svg", "json"])
+@pytest.mark.parametrize("ending", ["html", "svg", "json", "pickle"])
 def test_plot(
     ending: str, model: Path, plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,3 +244,7 @@ def test_the_live_line_says_the_gap() -> None:
     assert lines[1] == "plan: best -, lower bound 50 B"
     assert lines[2].endswith("gap 75.0 %")
     assert lines[3].endswith("gap 0.0 %")
+    progress.costs(None, 100.0, 100.0)
+    progress.costs(120.0, 105.0, 100.0)
+    assert lines[4] == "plan: best overhead -, lower bound 0.000 %"
+    assert lines[5].endswith("best overhead 20.000 %, lower bound 5.000 %, gap 15.000 points")

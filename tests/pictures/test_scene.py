@@ -188,6 +188,21 @@ def test_costs_are_recorded_in_percent_in_a_stage_of_their_own() -> None:
     assert points[2] == pytest.approx((25.0, 10.0))
 
 
+def test_a_stage_is_about_what_is_told_of_it_first() -> None:
+    recorder = Recorder(None)
+    recorder.stage("recompute within 1 MiB")
+    recorder.costs(150.0, 100.0, 100.0)
+    recorder.stage("recompute within 1 MiB, attempt 2")
+    recorder.costs(125.0, 100.0, 100.0)
+    recorder.bounds(9, 8)  # bytes are no percent
+    stages = recorder.record.solving
+    assert [(stage.name, stage.unit, stage.points[-1].best) for stage in stages] == [
+        ("recompute within 1 MiB", Unit.PERCENT, 50.0),
+        ("recompute within 1 MiB, attempt 2", Unit.PERCENT, 25.0),
+        ("solve", Unit.BYTES, 9),
+    ]
+
+
 def test_a_plan_with_repeats_records_its_costs(repeated: tuple[Planned, Scene]) -> None:
     scene = repeated[1]
     assert scene.record is not None

@@ -90,7 +90,7 @@ class Recorder:
 
     def bounds(self, incumbent: int | None, bound: int) -> None:
         """A solver's best value and lower bound so far, in bytes."""
-        if not self._stages:
+        if not self._stages or self._stages[-1].unit is not Unit.BYTES:
             self._begin("solve", Unit.BYTES)
         self._add(incumbent, bound)
         if self._progress is not None:

@@ -82,7 +82,7 @@ def _verdict(step: Rematerialized) -> Verdict:
     sentence = (
         f"{step.plan.repeats:,} of {len(step.plan.plan.sequence):,} kernels and views run again, "
         f"with {extra:.2f} % more floating point operations; a call allocates "
-        f"{format_bytes(step.peak_bytes)} (without {format_bytes(step.peak_before_bytes)})."
+        f"{format_bytes(step.peak_bytes)}, and {format_bytes(step.peak_before_bytes)} without."
     )
     if step.budget_bytes is None:
         return Verdict("no budget", "fair", sentence)
@@ -93,7 +93,6 @@ def _verdict(step: Rematerialized) -> Verdict:
 def _report(step: Rematerialized, before: Timeline, after: Timeline, bound: int) -> Report:
     """The step's figures in the form of a report, for the page's tables."""
     graph, budget = step.plan.imported.graph, step.budget_bytes
-    extra = 100 * (step.flops - step.flops_before) / max(1, step.flops_before)
     certificate = step.plan.plan.certificate
     note = (
         f"a call allocates the arena, the results ({format_bytes(step.plan.output_bytes)}) and "
@@ -146,9 +145,6 @@ def _report(step: Rematerialized, before: Timeline, after: Timeline, bound: int)
             "excess": step.peak_bytes - budget,
             "fits_at": step.peak_bytes,
         },
-        recomputation={"runs": step.plan.repeats, "cost_percent": extra}
-        if step.plan.repeats
-        else None,
         output="no file: the planned module is in memory",
         notes=(note, *step.notes),
     )

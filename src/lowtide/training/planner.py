@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lowtide.backends.tensorflow.accounting import ACCOUNTING
@@ -19,7 +20,7 @@ from lowtide.training.multilevel import multilevel
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from lowtide.ir import Graph, Op, Tensor
     from lowtide.planning import CostProgress
@@ -71,6 +72,12 @@ def _states(op: Op) -> list[Tensor]:
     return [view.storage for view in views if view.storage.role is Role.STATE]
 
 
+def _tell(progress: CostProgress, once: int, kept: Cost, cost: Cost | None, least: Cost) -> None:
+    """Say what a search has found; of the ops that it does not see each runs once."""
+    best = None if cost is None else float(cost - kept + once)
+    progress.costs(best, float(least - kept + once), once)
+
+
 def find_sequence(
     graph: Graph,
     budget_bytes: int | None,
@@ -107,26 +114,13 @@ def find_sequence(
     end = time.monotonic() + time_limit_s
     named = None if solver == "search" else get_solver(solver)
 
-    def tell(problem: RematProblem) -> Callable[[Cost | None, Cost], None] | None:
-        """Whom a search tells its cost, as that of all ops."""
-        if progress is None:
-            return None
-        left_out = once - problem.base_cost
-
-        def told(cost: Cost | None, least: Cost) -> None:
-            best = None if cost is None else float(cost + left_out)
-            progress.costs(best, float(least + left_out), once)
-
-        return told
-
     def solve(
         problem: RematProblem, limit_s: float, known: Sequence[tuple[int, ...]]
     ) -> tuple[tuple[int, ...] | None, bool]:
         """A sequence, and whether there is surely none."""
         if named is None:
-            found = multilevel(
-                problem, time_limit_s=limit_s, seed=seed, start=known, progress=tell(problem)
-            )
+            told = None if progress is None else partial(_tell, progress, once, problem.base_cost)
+            found = multilevel(problem, time_limit_s=limit_s, seed=seed, start=known, progress=told)
             return found.sequence, found.status is Status.INFEASIBLE
         # Most of them take the square of the ops in time; groups of ops are fewer.
         coarse = coarsen(problem)
