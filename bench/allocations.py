@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from lowtide.bench.instances import allocation_cases, schedule_cases
-from lowtide.bench.protocol import geometric_mean, markdown, measure, one_core, write
+from lowtide.bench.protocol import end, geometric_mean, markdown, measure, one_core, write
+from lowtide.bench.record import Measure, digest
 from lowtide.errors import InputError, LowtideError
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
@@ -33,12 +34,13 @@ from lowtide.solvers.schedule.exact import schedule
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lowtide.solvers.schedule.problem import ScheduleProblem
 
-__all__ = ["Answer", "Row", "allocators", "joint", "main", "run", "table"]
+__all__ = ["Answer", "Row", "allocators", "joint", "main", "measures", "run", "table"]
 
+_OURS = ("exact", "pack", "joint")
 _REGISTRY = "lowtide.solvers.allocation.registry"
 
 
@@ -220,6 +222,16 @@ def _reached(row: Row, answer: Answer) -> bool:
     return answer.height is not None and answer.height <= goal
 
 
+def measures(parts: Mapping[str, Sequence[Row]]) -> Iterator[Measure]:
+    """Heights and CPU-seconds of every allocator."""
+    for row in (row for rows in parts.values() for row in rows):
+        for name, answer in row.answers.items():
+            peer = name not in _OURS
+            if answer.height is not None:
+                yield Measure(row.name, name, "height", "bytes", answer.height, peer)
+            yield Measure(row.name, name, "CPU", "s", answer.median_cpu_seconds, peer)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="allocations", description=__doc__)
@@ -239,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one_core()
     settings = {"runs": options.runs, "time_limit_s": options.time_limit, "seed": options.seed}
     parts: dict[str, list[Row]] = {"instances": [], "arenas": []}
+    models: dict[str, str] = {}
 
     def add(part: str, name: str, problem: AllocationProblem) -> None:
         row = run(
@@ -250,6 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
         )
         parts[part].append(row)
+        models[name] = digest(problem)
         shown = ", ".join(f"{key} {_cell(row, a)}" for key, a in row.answers.items())
         print(f"{name:36} {shown}", file=sys.stderr, flush=True)
 
@@ -286,9 +300,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     if options.output is not None:
         document = {part: [asdict(row) for row in rows] for part, rows in parts.items()}
-        write(options.output, text, {**document, "skipped": skipped}, settings)
+        write(
+            options.output,
+            text,
+            {**document, "skipped": skipped},
+            settings,
+            measures=measures(parts),
+            models=models,
+        )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

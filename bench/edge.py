@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +34,9 @@ from lowtide.backends.tflite.tflm.feeds import feeds_for
 from lowtide.backends.tflite.tflm.verify import litert_difference
 from lowtide.bench.edge_convert import convert
 from lowtide.bench.edge_models import NETWORKS
-from lowtide.bench.edge_table import Arena, Optimum, Row, table
-from lowtide.bench.protocol import measure, one_core, write
+from lowtide.bench.edge_table import Arena, Optimum, Row, measures, table
+from lowtide.bench.protocol import end, measure, one_core, write
+from lowtide.bench.record import digest
 from lowtide.bench.swiftnet_twin import twin
 from lowtide.errors import LowtideError
 from lowtide.frontends.tflite import import_graph, read
@@ -212,17 +212,6 @@ def _optimum(
     return found, tuple(order)
 
 
-def _versions() -> dict[str, str]:
-    """Of the runtimes, and of the converter."""
-    found: dict[str, str] = {}
-    for package in ("tensorflow-cpu", "tflite-micro", "ai-edge-litert", "ortools"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "-"
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run every model, print and write the table; 1 where a model failed."""
     parser = argparse.ArgumentParser(prog="edge", description=__doc__)
@@ -236,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     one_core()
     rows: list[Row] = []
+    models: dict[str, str] = {}
     failed: list[str] = []
     for name, family, data in cases(options.swiftnet, options.mediapipe, options.only):
         try:
@@ -252,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(failed[-1], file=sys.stderr, flush=True)
             continue
         rows.append(row)
+        models[name] = digest(data)
         arena = row.arena
         heads = f"{arena.head_before:,} -> {arena.head_after:,}" if arena else row.note[:80]
         print(f"{name:36} {row.in_place.status:10} {heads}", file=sys.stderr, flush=True)
@@ -264,11 +255,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "runs": options.runs,
             "time_limit_s": options.time_limit,
             "seed": options.seed,
-            **_versions(),
         }
-        write(options.output, text, {"rows": [asdict(row) for row in rows]}, settings)
+        write(
+            options.output,
+            text,
+            {"rows": [asdict(row) for row in rows]},
+            settings,
+            measures=measures(rows),
+            models=models,
+        )
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lowtide.bench.protocol import geometric_mean, markdown
+from lowtide.bench.record import Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Arena", "Optimum", "Row", "table"]
+__all__ = ["Arena", "Optimum", "Row", "measures", "table"]
 
 _LOADS = (
     *("model", "ops", "file", "XLA", "order", "file/order", "XLA/order", "in place", "status"),
@@ -91,6 +92,23 @@ class Row:
     arena: Arena | None
     litert: bool | None
     note: str
+
+
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Loads under TFLite Micro's accounting, heads, and the arenas that its interpreter needs."""
+    for row in rows:
+        best = row.in_place
+        yield Measure(row.name, "lowtide", "load", "bytes", best.peak_bytes)
+        yield Measure(row.name, "lowtide", "gap", "bytes", best.peak_bytes - best.lower_bound_bytes)
+        yield Measure(row.name, "lowtide", "CPU", "s", best.median_cpu_seconds)
+        yield Measure(row.name, "file order", "load", "bytes", row.file_peak, peer=True)
+        yield Measure(row.name, "XLA's orders", "load", "bytes", row.xla_peak, peer=True)
+        yield Measure(row.name, "lowtide", "head", "bytes", row.head)
+        yield Measure(row.name, "TFLite Micro", "head", "bytes", row.greedy_file, peer=True)
+        if row.arena is not None:
+            needed = row.arena.required_before, row.arena.required_after
+            yield Measure(row.name, "TFLite Micro", "arena", "bytes", needed[0], peer=True)
+            yield Measure(row.name, "lowtide", "arena", "bytes", needed[1])
 
 
 def table(rows: Sequence[Row]) -> str:

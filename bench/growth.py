@@ -17,13 +17,18 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lowtide.bench.graphs import branching, chain, wide
-from lowtide.bench.protocol import markdown, one_core, write
+from lowtide.bench.protocol import end, markdown, one_core, write
+from lowtide.bench.record import Measure
 from lowtide.solvers.joint import pack_order
 from lowtide.solvers.schedule.exact import schedule
 
-__all__ = ["Point", "draw", "main", "solve_one"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Point", "draw", "main", "measures", "solve_one"]
 
 KINDS = {"chain": chain, "branching": branching, "wide": wide}
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
@@ -134,26 +139,37 @@ def _chart(
     return parts
 
 
-def main() -> None:
+def measures(points: Sequence[Point]) -> Iterator[Measure]:
+    """Peaks, arenas, what is unproven, and CPU-seconds."""
+    for p in points:
+        case = f"{p.kind} {p.ops}"
+        yield Measure(case, "exact", "peak", "bytes", p.peak_bytes)
+        yield Measure(case, "exact", "gap", "bytes", p.peak_bytes - p.lower_bound_bytes)
+        yield Measure(case, "pack", "arena", "bytes", p.arena_bytes)
+        yield Measure(case, "exact", "CPU", "s", p.schedule_cpu_s)
+        yield Measure(case, "pack", "CPU", "s", p.layout_cpu_s)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run every size in a process of its own; write a table, JSON and a figure."""
     parser = argparse.ArgumentParser(description="Time and memory over the size of the graph.")
     parser.add_argument("--output", type=Path, help="stem of the .md, .json and .svg to write")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds of each solve")
     parser.add_argument("--one", nargs=2, metavar=("KIND", "OPS"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one is not None:
-        kind, ops = arguments.one
-        print(json.dumps(asdict(solve_one(kind, int(ops), arguments.time_limit))))
-        return
+    options = parser.parse_args(arguments)
+    if options.one is not None:
+        kind, ops = options.one
+        print(json.dumps(asdict(solve_one(kind, int(ops), options.time_limit))))
+        return 0
     one_core()
     points: list[Point] = []
     for kind in KINDS:
-        for ops in arguments.sizes:
+        for ops in options.sizes:
             child = subprocess.run(
                 [
                     *(sys.executable, "-m", "lowtide.bench.growth", "--one", kind, str(ops)),
-                    *("--time-limit", str(arguments.time_limit)),
+                    *("--time-limit", str(options.time_limit)),
                 ],
                 check=True,
                 capture_output=True,
@@ -178,12 +194,14 @@ def main() -> None:
     head = ["graph", "ops", "status", "peak", "bound", "arena", "CPU-s", "layout CPU-s", "MiB"]
     table = markdown(head, rows)
     print(table)
-    if arguments.output is not None:
-        stem: Path = arguments.output
-        command = {"sizes": arguments.sizes, "time_limit_s": arguments.time_limit}
-        write(stem, f"{table}\n", {"points": [asdict(p) for p in points]}, command)
+    if options.output is not None:
+        stem: Path = options.output
+        settings = {"sizes": options.sizes, "time_limit_s": options.time_limit, "seed": 0}
+        document = {"points": [asdict(p) for p in points]}
+        write(stem, f"{table}\n", document, settings, measures=measures(points))
         stem.with_suffix(".svg").write_text(draw(points))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

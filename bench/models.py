@@ -10,9 +10,8 @@ Markdown and the reports as JSON. Latencies of the three columns come from one p
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -21,13 +20,15 @@ import onnx
 
 import lowtide
 from lowtide.bench.networks import NETWORKS
+from lowtide.bench.protocol import end, write
+from lowtide.bench.record import Measure, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lowtide.report import Report
 
-__all__ = ["main", "models", "table"]
+__all__ = ["main", "measures", "models", "table"]
 
 _COLUMNS = (
     "model",
@@ -94,40 +95,69 @@ def _mib(count: float | None) -> str:
     return "-" if count is None else f"{count / 2**20:.3f}"
 
 
-def main() -> None:
+def measures(reports: Mapping[str, Report]) -> Iterator[Measure]:
+    """Peaks predicted and allocated, ours and ONNX Runtime's, and latencies over a stock session's.
+
+    All peaks are of activations and kernel scratch in one run, without weights and inputs.
+    """
+    for name, report in reports.items():
+        peak = report.peak_bytes
+        yield Measure(name, "lowtide", "peak", "bytes", peak.after)
+        yield Measure(name, "lowtide", "gap", "bytes", peak.after - peak.lower_bound)
+        yield Measure(name, "file order", "peak", "bytes", peak.before, peer=True)
+        measured = cast("dict[str, float | None]", report.measured)
+        for who, what, key in (
+            ("lowtide", "measured peak", "peak_after"),
+            ("lowtide", "arena", "arena_after"),
+            ("ONNX Runtime's order", "measured peak", "peak_before"),
+            ("ONNX Runtime", "measured peak", "peak_stock"),
+        ):
+            value = measured.get(key)
+            if value is not None:
+                yield Measure(name, who, what, "bytes", int(value), peer=who != "lowtide")
+        stock, ours = measured.get("latency_stock"), measured.get("latency_after")
+        if stock and ours:
+            yield Measure(name, "lowtide", "latency over stock", "ratio", ours / stock)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Optimize every model, print and write the table."""
     parser = argparse.ArgumentParser(description="Peaks and latencies of real models.")
     parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="names of models")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
+    digests: dict[str, str] = {}
     reports: dict[str, Report] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, path in models(Path(folder)):
-            if arguments.only and name not in arguments.only:
+            if options.only and name not in options.only:
                 continue
+            digests[name] = digest(path.read_bytes())
             output = Path(folder, f"{name}.lowtide.onnx")
-            result = lowtide.optimize(
-                path, output=output, rewrite="none", threads=arguments.threads
-            )
+            result = lowtide.optimize(path, output=output, rewrite="none", threads=options.threads)
             reports[name] = result.report
             output.unlink()
-            print(f"{name}: {result.report.status}", flush=True)
+            print(f"{name}: {result.report.status}", file=sys.stderr, flush=True)
     text = table(reports)
     print(text)
-    if arguments.output is not None:
-        versions = next(iter(reports.values())).versions
-        machine = f"{platform.machine()}, {arguments.threads} thread(s)"
-        head = f"<!-- {machine}; {', '.join(f'{k} {v}' for k, v in versions.items())} -->\n\n"
-        arguments.output.with_suffix(".md").write_text(head + text)
+    if options.output is not None:
         content = {name: report.to_dict() for name, report in reports.items()}
         for entry in content.values():
             for bulky in ("peak_ops", "peak_ops_before", "timeline_bytes"):
                 entry.pop(bulky)
             cast("dict[str, object]", entry["model"])["path"] = ""
             entry["output"] = None
-        arguments.output.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+        write(
+            options.output,
+            text,
+            {"models": content},
+            {"threads": options.threads, "seed": 0},
+            measures=measures(reports),
+            models=digests,
+        )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

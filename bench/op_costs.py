@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.bench.models import models
-from lowtide.bench.protocol import markdown, write
+from lowtide.bench.protocol import end, markdown, write
+from lowtide.bench.record import Measure, digest
 from lowtide.passes.costs import CostModel
 from lowtide.settings import Settings
 from lowtide.targets.onnx import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lowtide.ir import Op
 
-__all__ = ["KindRow", "main", "rows_of", "table"]
+__all__ = ["KindRow", "main", "measures", "rows_of", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +88,28 @@ def table(rows: Sequence[KindRow]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def measures(rows: Sequence[KindRow]) -> Iterator[Measure]:
+    """By how much the model is off, up or down, and the share of ops that it misses."""
+    for row in rows:
+        ratio = row.modelled_ns / row.measured_ns
+        yield Measure(row.kind, "model", "off by", "ratio", max(ratio, 1 / ratio))
+        yield Measure(row.kind, "model", "beyond 2x", "ratio", 1 - row.within_twice / row.ops)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="op_costs", description=__doc__)
     parser.add_argument("--only", nargs="*", metavar="NAME", help="of the models")
     parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
     found: list[tuple[Op, int]] = []
+    digests: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
         for name, path in models(Path(folder)):
             if options.only and name not in options.only:
                 continue
             settings = Settings.of(target="onnxruntime", dims={"*": 1}, threads=1)
+            digests[name] = digest(path.read_bytes())
             prepared = prepare(path, settings)
             times = prepared.measured_costs()
             found += [(op, times[op.name]) for op in prepared.graph.ops if op.name in times]
@@ -106,8 +117,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = table(rows) + "\n"
     print(text)
     if options.output is not None:
-        write(options.output, text, {"rows": [asdict(row) for row in rows]}, {"threads": 1})
+        write(
+            options.output,
+            text,
+            {"rows": [asdict(row) for row in rows]},
+            {"threads": 1, "seed": 0},
+            measures=measures(rows),
+            models=digests,
+        )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

@@ -5,25 +5,35 @@ bench/README.md says why.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+
+from lowtide.bench.record import Manifest, Measure, Record
+from lowtide.bench.suites import suite_of
+from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "Measured",
+    "calibrate",
+    "command_line",
     "commit",
+    "end",
     "geometric_mean",
+    "header",
     "machine",
     "markdown",
     "measure",
@@ -33,6 +43,11 @@ __all__ = [
 
 T = TypeVar("T")
 
+_PACKAGES = (
+    *("lowtide", "numpy", "networkx", "onnx", "onnx-ir", "onnxruntime", "ortools"),
+    *("tensorflow-cpu", "keras", "apache-tvm", "tflite-micro", "ai-edge-litert"),
+    *("ethos-u-vela", "tigris-ml"),
+)
 # Threads of the libraries that numpy may call; they are read when these are first loaded.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -90,15 +105,26 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
-    for package in ("lowtide", "numpy", "networkx", "onnx", "onnxruntime"):
-        try:
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
             record[package] = version(package)
-        except PackageNotFoundError:
-            record[package] = "-"
     found = commit()
     if found is not None:
         record["commit"] = found
     return record
+
+
+def calibrate(rounds: int = 3) -> float:
+    """CPU-seconds of a fixed piece of work, the least of some rounds: how fast this machine is."""
+    block = bytes(1 << 20)
+
+    def work() -> int:
+        hashed = hashlib.sha256()
+        for _ in range(16):
+            hashed.update(block)
+        return sum(k * k % 7 for k in range(300_000)) + hashed.digest()[0]
+
+    return round(min(measure(work, rounds).cpu_seconds), 4)
 
 
 def commit() -> str | None:
@@ -124,15 +150,66 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def write(
-    output: Path, text: str, document: Mapping[str, object], command: Mapping[str, object]
+    output: Path,
+    text: str,
+    document: Mapping[str, object],
+    settings: Mapping[str, object],
+    *,
+    measures: Iterable[Measure] = (),
+    models: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> None:
-    """`output`.md and `output`.json, each with the machine and the settings of the run."""
-    record = machine()
-    settings = ", ".join(f"{k} {v}" for k, v in {**record, **command}.items())
+    """`output`.md and `output`.json, each with the manifest of the run; see `record`.
+
+    The experiment is named after the file, and its command is this process's.
+    """
+    suite = suite_of(output.name)
+    known = machine()
+    here: dict[str, object] = {key: known.pop(key) for key in ("cpu", "cores", "system")}
+    here["calibration_cpu_s"] = calibrate()
+    manifest = Manifest(
+        experiment=output.name,
+        command=command_line(sys.orig_argv),
+        settings=settings,
+        machine=here,
+        commit=known.pop("commit", ""),
+        versions=known,
+        models=models or {},
+        peak=suite.peak if suite is not None else "",
+        note=note,
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".md").write_text(f"<!-- {settings} -->\n\n{text}")
-    content = {"machine": record, "settings": dict(command), **document}
-    output.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+    head = f"<!-- {header(manifest)} -->"
+    output.with_name(f"{output.name}.md").write_text(f"{head}\n\n{text}")
+    record = Record(manifest, tuple(measures), document)
+    output.with_name(f"{output.name}.json").write_text(record.to_json())
+
+
+def header(manifest: Manifest) -> str:
+    """A manifest in a line, without the models."""
+    told = {**manifest.machine, **manifest.versions, "commit": manifest.commit or "-"}
+    told |= manifest.settings
+    facts = ", ".join(f"{key} {value}" for key, value in told.items())
+    return f"{' '.join(manifest.command)}: {facts}"
+
+
+def command_line(arguments: Sequence[str]) -> tuple[str, ...]:
+    """What was called, as anyone would: no folders of this machine."""
+    called = ["python", *arguments[1:]]
+    return tuple(Path(part).name if Path(part).is_absolute() else part for part in called)
+
+
+def end(main: Callable[[], int]) -> NoReturn:
+    """Run a runner's command and leave with its exit code; an error is one line on stderr."""
+    try:
+        code = main()
+    except LowtideError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
 
 
 def _cpu_model() -> str:

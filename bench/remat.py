@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowtide.bench.protocol import markdown, one_core, write
+from lowtide.bench.protocol import end, markdown, one_core, write
+from lowtide.bench.record import Measure, digest
 from lowtide.bench.remat_graphs import resnet_training, transformer_training
 from lowtide.errors import InstanceError
 from lowtide.solvers.remat.check import check
@@ -36,6 +37,7 @@ __all__ = [
     "RematRow",
     "instance_files",
     "main",
+    "measures",
     "remat_cases",
     "run",
     "table",
@@ -297,6 +299,17 @@ def _evaluator(folder: Path | None) -> str:
     return "Budget 0.7, free order.\n\n" + markdown(["instance", "ops", "moves/CPU-s"], body) + "\n"
 
 
+def measures(rows: Sequence[RematRow], solver: str) -> Iterator[Measure]:
+    """Median overheads, what is unproven of them, and CPU-seconds."""
+    for row in rows:
+        case = f"{row.name} {row.ratio}"
+        if row.median is not None:
+            yield Measure(case, solver, "overhead", "%", row.median)
+            if row.bound_percent is not None:
+                yield Measure(case, solver, "gap", "%", max(0.0, row.median - row.bound_percent))
+        yield Measure(case, solver, "CPU", "s", statistics.median(row.cpu_seconds))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 1 where a target is missed."""
     parser = argparse.ArgumentParser(prog="remat", description=__doc__)
@@ -315,11 +328,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     scope = OrderScope.FREE if options.order == "free" else OrderScope.FIXED
     rows: list[RematRow] = []
+    models: dict[str, str] = {}
     for case in remat_cases(options.instances):
         if options.only and not {case.name, f"{case.name}:{case.ratio}"} & set(options.only):
             continue
         row = run(case, options.solver, seeds=options.seeds, scope=scope, stretch=options.stretch)
         rows.append(row)
+        models[f"{case.name} {case.ratio}"] = digest(case.problem)
         print(
             f"{row.name:12} {row.ratio:4} {_percent(row.median):>9} % "
             f"{statistics.median(row.cpu_seconds):7.2f} CPU-s  "
@@ -330,10 +345,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = table(rows)
     print(text)
     if options.output is not None:
-        settings = {"seeds": options.seeds, "order": options.order, "stretch": options.stretch}
-        write(options.output, text, {"rows": [asdict(row) for row in rows]}, settings)
+        settings = {
+            "solver": options.solver,
+            "seeds": options.seeds,
+            "order": options.order,
+            "stretch": options.stretch,
+        }
+        write(
+            options.output,
+            text,
+            {"rows": [asdict(row) for row in rows]},
+            settings,
+            measures=measures(rows, options.solver),
+            models=models,
+        )
     return 1 if any(row.met is False for row in rows) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowtide.bench.protocol import markdown, one_core, write
+from lowtide.bench.protocol import end, markdown, one_core, write
+from lowtide.bench.record import Measure, digest
 from lowtide.bench.remat import FILE_NAMES, instance_files, training_graph
 from lowtide.solvers.remat.instance import read_instance
 from lowtide.solvers.remat.pareto import pareto
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from lowtide.solvers.remat.front import ParetoFront
     from lowtide.solvers.remat.problem import RematProblem
 
-__all__ = ["Front", "draw", "front_of", "main", "table"]
+__all__ = ["Front", "draw", "front_of", "main", "measures", "table"]
 
 _WIDTH, _HEIGHT, _COLUMNS = 300, 220, 3
 _LEFT, _TOP, _RIGHT, _BOTTOM = 54, 30, 14, 34
@@ -146,7 +147,17 @@ def _panel(fronts: Sequence[Front], left: int, top: int) -> Iterator[str]:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def measures(fronts: Sequence[Front]) -> Iterator[Measure]:
+    """Least peaks as parts of the input order's, their gaps, and CPU-seconds."""
+    for front in fronts:
+        who = front.scope.value
+        least = front.points[-1][0]
+        yield Measure(front.name, who, "least peak", "ratio", least)
+        yield Measure(front.name, who, "gap", "ratio", max(0.0, least - front.least_bound))
+        yield Measure(front.name, who, "CPU", "s", front.cpu_seconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="remat_fronts", description=__doc__)
     parser.add_argument("--instances", type=Path, metavar="DIR", help="else generated ones")
@@ -174,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = table(fronts)
     print(text)
     if options.output is not None:
-        settings = {"points": options.points, "time_limit_s": options.time_limit}
+        settings = {"points": options.points, "time_limit_s": options.time_limit, "seed": 0}
         rows = [
             {
                 "graph": front.name,
@@ -187,9 +198,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             for front in fronts
         ]
-        write(options.output, text, {"fronts": rows}, settings)
+        write(
+            options.output,
+            text,
+            {"fronts": rows},
+            settings,
+            measures=measures(fronts),
+            models={name: digest(problem) for name, problem in graphs},
+        )
         options.output.with_suffix(".svg").write_text(draw(fronts))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

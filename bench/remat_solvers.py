@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowtide.bench.protocol import markdown, one_core, write
+from lowtide.bench.protocol import end, markdown, one_core, write
+from lowtide.bench.record import Measure, digest
 from lowtide.bench.remat import FILE_NAMES, instance_files, training_graph
 from lowtide.solvers.remat.check import check
 from lowtide.solvers.remat.instance import read_instance
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from lowtide.solvers.remat.problem import RematProblem
 
-__all__ = ["PUBLISHED", "SolverCell", "cells", "main", "table"]
+__all__ = ["PUBLISHED", "SolverCell", "cells", "main", "measures", "table"]
 
 # One budget for each graph: those of the published tables where there is one.
 _BUDGETS = {
@@ -129,7 +130,16 @@ def _shown(cell: SolverCell | None) -> str:
     return f"{cell.overhead_percent:.4g}{star} / {cell.cpu_seconds:.1f}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def measures(found: Sequence[SolverCell]) -> Iterator[Measure]:
+    """Overheads and CPU-seconds of every solver in each scope."""
+    for cell in found:
+        case, who = f"{cell.graph} {cell.ratio}", f"{cell.solver}, {cell.scope}"
+        if cell.overhead_percent is not None:
+            yield Measure(case, who, "overhead", "%", cell.overhead_percent)
+        yield Measure(case, who, "CPU", "s", cell.cpu_seconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="remat_solvers", description=__doc__)
     parser.add_argument("--instances", type=Path, metavar="DIR", help="else a generated one")
@@ -161,9 +171,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = table(found)
     print(text)
     if options.output is not None:
-        settings = {"time_limit_s": options.time_limit}
-        write(options.output, text, {"cells": [asdict(cell) for cell in found]}, settings)
+        write(
+            options.output,
+            text,
+            {"cells": [asdict(cell) for cell in found]},
+            {"time_limit_s": options.time_limit, "seed": 0},
+            measures=measures(found),
+            models={name: digest(problem) for name, problem, _ in graphs},
+        )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

@@ -24,17 +24,18 @@ import onnx
 
 import lowtide
 from lowtide.bench.networks import darts, nasnet, randwire
-from lowtide.bench.protocol import geometric_mean, markdown, write
+from lowtide.bench.protocol import end, geometric_mean, markdown, write
+from lowtide.bench.record import Measure, digest
 from lowtide.bench.swiftnet_onnx import swiftnet_onnx
 from lowtide.bench.swiftnet_twin import twin
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lowtide.report import Report
 
-__all__ = ["CELLS", "Row", "main", "measured", "text_of"]
+__all__ = ["CELLS", "Row", "main", "measured", "measures", "text_of"]
 
 SEEDS = 5  # of RandWire
 # SwiftNet's cells with the join that follows them: operators of the published file.
@@ -201,7 +202,21 @@ def _stored(path: Path, make: Callable[[], bytes]) -> list[Path]:
     return [path]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Peaks by level of rewriting, predicted and allocated, and operations that were added."""
+    for row in rows:
+        case = f"{row.network}, {row.target}"
+        yield Measure(case, "file order", "peak", "bytes", row.source, peer=True)
+        for level, predicted, measured, more in zip(
+            LEVELS, row.predicted, row.measured, row.more_flops_percent, strict=True
+        ):
+            yield Measure(case, level, "peak", "bytes", predicted)
+            if measured is not None:
+                yield Measure(case, level, "measured peak", "bytes", measured)
+            yield Measure(case, level, "more operations", "%", more)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="rewriting", description=__doc__)
     parser.add_argument("--swiftnet", type=Path, metavar="FILE.tflite")
@@ -210,11 +225,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
     rows: list[Row] = []
+    digests: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, make in _networks(Path(folder), options.swiftnet).items():
             if options.only and name not in options.only:
                 continue
             for path in make():
+                digests[name] = digest(path.read_bytes())
                 for target in ["tflite"] if path.suffix == ".tflite" else options.targets:
                     try:
                         rows.append(measured(name, path, target))
@@ -224,8 +241,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.output is None:
                 print(text, flush=True)
             else:
-                write(options.output, text, {"rows": [asdict(row) for row in rows]}, {})
+                write(
+                    options.output,
+                    text,
+                    {"rows": [asdict(row) for row in rows]},
+                    {"targets": options.targets, "seed": 0},
+                    measures=measures(rows),
+                    models=digests,
+                )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

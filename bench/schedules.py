@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.bench.instances import FAMILIES, ScheduleCase, family_of, schedule_cases
-from lowtide.bench.protocol import geometric_mean, markdown, measure, one_core, write
+from lowtide.bench.protocol import end, geometric_mean, markdown, measure, one_core, write
+from lowtide.bench.record import Measure, digest
 from lowtide.errors import LowtideError
 from lowtide.solvers.schedule.check import check
 from lowtide.solvers.schedule.registry import available, get_scheduler
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["Answer", "Row", "main", "ratio_of", "run", "table", "verdict_of"]
+__all__ = ["Answer", "Row", "main", "measures", "ratio_of", "run", "table", "verdict_of"]
 
 # What is compared by default, as far as it is registered: xla and inductor are the best of theirs.
 _SOLVERS = ("exact", "serenity", "file", "ort_default", "xla", "inductor", "kahn", "dfs", "list")
@@ -202,6 +203,19 @@ def _summary(rows: Sequence[Row], solvers: Sequence[str]) -> str:
     return markdown(header, body)
 
 
+def measures(rows: Sequence[Row], solvers: Sequence[str]) -> Iterator[Measure]:
+    """Peaks and CPU-seconds of every solver, and what ours leaves unproven."""
+    for row in rows:
+        for name, answer in row.answers.items():
+            peer = name != solvers[0]
+            if answer.peak_bytes is not None:
+                yield Measure(row.name, name, "peak", "bytes", answer.peak_bytes, peer)
+                if not peer:
+                    gap = answer.peak_bytes - answer.lower_bound_bytes
+                    yield Measure(row.name, name, "gap", "bytes", gap)
+            yield Measure(row.name, name, "CPU", "s", answer.median_cpu_seconds, peer)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 1 where a value contradicts what is known, or misses it."""
     parser = argparse.ArgumentParser(prog="schedules", description=__doc__)
@@ -222,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     one_core()
     rows: list[Row] = []
+    models: dict[str, str] = {}
     for case in schedule_cases(options.instances):
         if options.only and case.name not in options.only:
             continue
@@ -234,6 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
         )
         rows.append(row)
+        models[case.name] = digest(case.problem)
         ours = row.answers[solvers[0]]
         print(
             f"{row.name:36} {ours.status:10} {ours.median_cpu_seconds:8.3f} CPU-s  {row.verdict}",
@@ -249,9 +265,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "baseline_time_limit_s": options.baseline_time_limit or options.time_limit,
             "seed": options.seed,
         }
-        write(options.output, text, {"rows": [asdict(row) for row in rows]}, settings)
+        write(
+            options.output,
+            text,
+            {"rows": [asdict(row) for row in rows]},
+            settings,
+            measures=measures(rows, solvers),
+            models=models,
+        )
     return 1 if any(row.verdict in ("contradiction", "miss") for row in rows) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -19,16 +19,23 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from lowtide.bench.protocol import write
-from lowtide.bench.tensorflow_table import BatchCell, BudgetCell, RivalCell, Tables, text_of
+from lowtide.bench.protocol import end, write
+from lowtide.bench.record import load
+from lowtide.bench.tensorflow_table import (
+    BatchCell,
+    BudgetCell,
+    RivalCell,
+    Tables,
+    measures,
+    text_of,
+)
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
@@ -91,9 +98,14 @@ def chosen(found: Sequence[PlannedFunction], budget: int) -> PlannedFunction | N
 
 
 def budget_cells(
-    name: str, step: Step, base: PlannedFunction, budgets: Sequence[float], limit_s: float
+    name: str,
+    step: Step,
+    base: PlannedFunction,
+    budgets: Sequence[float],
+    limit_s: float,
+    probes: int = _FLOOR_PROBES,
 ) -> list[BudgetCell]:
-    """The network at every budget down to the least that is met."""
+    """The network at every budget down to the least that is met, as near as some probes find it."""
     from lowtide.bench.keras_steps import step_of
     from lowtide.bench.tensorflow_runs import identical, measured, three_steps, with_gradients
 
@@ -111,7 +123,7 @@ def budget_cells(
     least = min([1.0, *wanted])
     bound = max((p.plan.peak_bound_bytes for p in found), default=0)
     unmet = max(unmet, bound / whole)
-    for _ in range(_FLOOR_PROBES):  # between the least that was met and what was not
+    for _ in range(probes):  # between the least that was met and what was not
         middle = (unmet + least) / 2
         planned = _tried(step, middle, limit_s)
         if planned is None:
@@ -268,11 +280,10 @@ def _read(path: Path | None) -> Tables:
     """What the file has."""
     if path is None or not path.with_suffix(".json").exists():
         return Tables()
-    document = cast("dict[str, Any]", json.loads(path.with_suffix(".json").read_text()))
-    return Tables.from_dict(document)
+    return Tables.from_dict(load(path.with_suffix(".json")).rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     from lowtide.bench.keras_steps import STEPS, step_of
 
@@ -282,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budgets", nargs="*", type=float, default=list(BUDGETS))
     parser.add_argument("--solvers", nargs="*", metavar="NAME", default=list(SOLVERS))
     parser.add_argument("--confirm", nargs="*", metavar="NAME", default=["VGG16", "U-Net"])
+    parser.add_argument("--probes", type=int, default=_FLOOR_PROBES, help="for the least budget")
     parser.add_argument("--time-limit", type=float, default=16.0, help="seconds, of each search")
     parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
@@ -294,7 +306,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.output is None:
             print(text, flush=True)
             return
-        write(options.output, text, asdict(tables), {"time_limit_s": options.time_limit})
+        write(
+            options.output,
+            text,
+            asdict(tables),
+            {"time_limit_s": options.time_limit, "seed": 0},
+            measures=measures(tables),
+        )
 
     for name in options.only:
         limit_s = options.time_limit
@@ -302,7 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             step = step_of(name)
             base = _plan(step, None, limit_s)
             if "budgets" in options.parts:
-                tables.put(budget_cells(name, step, base, options.budgets, limit_s))
+                budgets, probes = options.budgets, options.probes
+                tables.put(budget_cells(name, step, base, budgets, limit_s, probes))
                 report()
             if "rivals" in options.parts:
                 tables.put(rival_cells(name, step, base, limit_s, options.solvers))
@@ -311,7 +330,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             tables.put([batch_cell(name, limit_s, confirm=name in options.confirm)])
             report()
         gc.collect()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lowtide.bench.protocol import geometric_mean, markdown
+from lowtide.bench.record import Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["BatchCell", "BudgetCell", "RivalCell", "Tables", "text_of"]
+__all__ = ["BatchCell", "BudgetCell", "RivalCell", "Tables", "measures", "text_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,26 @@ class Tables:
             [RivalCell(**row) for row in document["rivals"]],
             [BatchCell(**row) for row in document["batches"]],
         )
+
+
+def measures(tables: Tables) -> Iterator[Measure]:
+    """Peaks as measured, and times over those of the same step without recomputation."""
+    plain = {c.network: c.measured_seconds for c in tables.budgets if c.budget == 1.0}
+    for c in tables.budgets:
+        case, base = f"{c.network} {c.budget:.3g}", plain.get(c.network)
+        yield Measure(case, "lowtide", "measured peak", "bytes", c.measured_peak)
+        if c.measured_seconds and base:
+            ratio = c.measured_seconds / base
+            yield Measure(case, "lowtide", "time over plain", "ratio", ratio)
+    for r in tables.rivals:
+        case = f"{r.network} at the peak of {r.rival}"
+        yield Measure(case, r.rival, "measured peak", "bytes", r.measured_peak, peer=True)
+        if r.our_seconds and r.rival_seconds:
+            ratio = r.our_seconds / r.rival_seconds
+            yield Measure(case, "lowtide", "time over the rival's", "ratio", ratio)
+    for b in tables.batches:
+        ratio = b.batch / b.largest
+        yield Measure(b.network, "lowtide", "usual over largest batch", "ratio", ratio)
 
 
 def _key(cell: BudgetCell | RivalCell | BatchCell) -> tuple[str, str, str]:

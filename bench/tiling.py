@@ -32,7 +32,8 @@ from lowtide.backends.tflite.tflm import (
     verify_in_tflm,
 )
 from lowtide.bench.mobilenet import mobilenet_v2
-from lowtide.bench.protocol import markdown, one_core, write
+from lowtide.bench.protocol import end, markdown, one_core, write
+from lowtide.bench.record import Measure, digest
 from lowtide.frontends.tflite import TfliteDialect, import_graph, read
 from lowtide.passes.rewrite.regions import Limits
 from lowtide.passes.rewrite.tiling import Tiling
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from lowtide.frontends.tflite import TfliteSource
     from lowtide.passes.rewrite.rule import Rewrite
 
-__all__ = ["Row", "main", "run"]
+__all__ = ["Row", "main", "measures", "run"]
 
 _MOST_PARTS = 10  # TFLite Micro's CONCATENATION
 _OP_BYTES, _CHANNEL_BYTES = 170, 8  # as in the target `tflite`
@@ -157,6 +158,18 @@ def table(rows: Sequence[Row]) -> str:
     return markdown([*header, "more operations", "choice, CPU s"], lines)
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Heads and whole arenas, as the interpreter needs them, and operations that were added."""
+    for row in rows:
+        peer = row.way == "file"
+        yield Measure(row.network, row.way, "head", "bytes", row.head_bytes, peer)
+        yield Measure(row.network, row.way, "arena", "bytes", row.arena_bytes, peer)
+        if not peer:
+            more = 100 * row.more_operations
+            yield Measure(row.network, row.way, "more operations", "%", more)
+            yield Measure(row.network, row.way, "CPU", "s", row.seconds)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the module."""
     parser = argparse.ArgumentParser(description="Tiling in TFLite Micro")
@@ -173,8 +186,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = table(rows)
     print(text)
     if options.output is not None:
-        settings = {"sides": options.sides, "limit": options.limit}
-        write(options.output, _TEXT + text + "\n", {"rows": [asdict(r) for r in rows]}, settings)
+        write(
+            options.output,
+            f"{_TEXT}{text}\n",
+            {"rows": [asdict(row) for row in rows]},
+            {"sides": options.sides, "limit": options.limit, "seed": 0},
+            measures=measures(rows),
+            models={f"{side}": digest(mobilenet_v2(side, seed=0)) for side in options.sides},
+        )
     return 0
 
 
@@ -189,4 +208,4 @@ LiteRT. `bound`: no layout of this order has a lower head. See `bench/tiling.py`
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -27,6 +27,7 @@ from onnx import numpy_helper
 from lowtide.backends.tvm.predict import first_run_peak
 from lowtide.bench import protocol
 from lowtide.bench.model_peaks import light_models
+from lowtide.bench.record import Measure, digest
 from lowtide.bench.tvm_runs import run_finished
 from lowtide.frontends.tvm.onnx_model import from_onnx
 from lowtide.ir import simulate
@@ -34,14 +35,14 @@ from lowtide.targets.tvm_pipeline import stages
 from lowtide.targets.tvm_plan import ACCOUNTING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import tvm
     from numpy.typing import NDArray
 
     Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
-__all__ = ["Row", "main", "randomized", "run_model"]
+__all__ = ["Row", "main", "measures", "randomized", "run_model"]
 
 # Slow to run with kernels that nobody tuned, or hundreds of megabytes of weights.
 _PLAN_ONLY = ("light_vgg19", "light_zfnet512", "light_bvlc_alexnet")
@@ -330,30 +331,60 @@ def _table(rows: Sequence[Row]) -> str:
     )
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Arenas beside TVM's plans, and what its runtime took for both."""
+    for row in rows:
+        yield Measure(row.model, "lowtide", "peak", "bytes", row.peak)
+        yield Measure(row.model, "lowtide", "arena", "bytes", row.arena)
+        yield Measure(row.model, "TVM", "arena", "bytes", row.tvm_plan, peer=True)
+        for who, what, value in (
+            ("lowtide", "first run", row.measured),
+            ("TVM", "first run", row.measured_tvm),
+            ("lowtide", "second run", row.warm),
+            ("TVM", "second run", row.warm_tvm),
+            ("lowtide, lean", "first run", row.lean.measured if row.lean else None),
+        ):
+            if value is not None:
+                yield Measure(row.model, who, what, "bytes", value, peer=who == "TVM")
+        if row.seconds and row.seconds_tvm:
+            ratio = row.seconds / row.seconds_tvm
+            yield Measure(row.model, "lowtide", "seconds over TVM's", "ratio", ratio)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; fails where a prediction is not what was measured."""
     parser = argparse.ArgumentParser(prog="tvm", description=__doc__)
     parser.add_argument("models", nargs="*", type=Path)
+    parser.add_argument("--only", nargs="*", metavar="STEM", help="of the package's models")
     parser.add_argument("--plan-only", nargs="*", default=_PLAN_ONLY, help="stems of files")
     parser.add_argument("--lean", nargs="*", default=_LEAN, help="stems of files")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args(arguments)
     rows: list[Row] = []
+    models: dict[str, str] = {}
     for path in options.models or light_models():
+        if options.only and path.stem not in options.only:
+            continue
         execute = path.stem not in options.plan_only
         row = run_model(path, execute=execute, lean=execute and path.stem in options.lean)
         rows.append(row)
+        models[row.model] = digest(path.read_bytes())
         print(row, file=sys.stderr, flush=True)
     text = _table(rows)
     print(text)
     if options.output is not None:
-        document = {"rows": [asdict(row) for row in rows]}
-        settings = {"plan_only": " ".join(options.plan_only)}
-        protocol.write(options.output, text, document, settings)
+        protocol.write(
+            options.output,
+            text,
+            {"rows": [asdict(row) for row in rows]},
+            {"plan_only": " ".join(options.plan_only), "seed": 0},
+            measures=measures(rows),
+            models=models,
+        )
     wrong = [row.model for row in rows if row.measured not in (None, row.predicted)]
     wrong += [row.model for row in rows if row.lean and row.lean.measured != row.lean.predicted]
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    protocol.end(main)

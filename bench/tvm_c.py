@@ -22,11 +22,12 @@ import lowtide
 from lowtide.backends.tvm.c_run import FLAGS
 from lowtide.bench import protocol
 from lowtide.bench.onnx_networks import light, mobilenet_v2, unet
+from lowtide.bench.record import Measure, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["NETWORKS", "Row", "lenet", "main", "run_network"]
+__all__ = ["NETWORKS", "Row", "lenet", "main", "measures", "run_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,15 @@ def _table(rows: Sequence[Row]) -> str:
     )
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Arenas and sections of the programs."""
+    for row in rows:
+        yield Measure(row.network, "lowtide", "arena", "bytes", row.arena)
+        yield Measure(row.network, "lowtide", "gap", "bytes", row.arena - row.bound)
+        yield Measure(row.network, "lowtide", "static memory", "bytes", row.memory)
+        yield Measure(row.network, "TVM's order", "arena", "bytes", row.arena_before, peer=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; fails where a program reserves more than was planned."""
     parser = argparse.ArgumentParser(prog="tvm_c", description=__doc__)
@@ -170,10 +180,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = _table(rows)
     print(text)
     if options.output is not None:
-        document = {"rows": [asdict(row) for row in rows]}
-        protocol.write(options.output, text, document, {"networks": " ".join(names)})
+        protocol.write(
+            options.output,
+            text,
+            {"rows": [asdict(row) for row in rows]},
+            {"networks": " ".join(names), "seed": 0},
+            measures=measures(rows),
+            models={name: digest(NETWORKS[name]().SerializeToString()) for name in names},
+        )
     return 1 if any(row.memory > row.arena for row in rows) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    protocol.end(main)

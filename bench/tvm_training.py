@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import lowtide.tvm
 from lowtide.bench import protocol
+from lowtide.bench.record import Measure
 from lowtide.bench.tvm_runs import run_finished
 from lowtide.bench.tvm_training_networks import NETWORKS
 from lowtide.errors import BudgetNotMetError
@@ -31,14 +32,14 @@ from lowtide.frontends.tvm import import_function
 from lowtide.targets.tvm_pipeline import apply, stages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from lowtide.bench.tvm_training_networks import Network
 
-__all__ = ["Row", "main", "run_network"]
+__all__ = ["Row", "main", "measures", "run_network"]
 
 _STEP = "main_adjoint"
 _SEGMENTS = (1, 2, 3, 4)
@@ -207,6 +208,18 @@ def _table(rows: Sequence[Row]) -> str:
     )
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """What a first call allocates, ours and TVM's, and the operations above a plain step's."""
+    for row in rows:
+        case = f"{row.network}: {row.plan}"
+        if row.measured is not None:
+            yield Measure(case, "lowtide", "measured peak", "bytes", row.measured)
+            yield Measure(case, "lowtide", "more operations", "%", row.flops)
+        if row.theirs is not None and row.their_flops is not None:
+            yield Measure(case, "TVM", "measured peak", "bytes", row.theirs, peer=True)
+            yield Measure(case, "TVM", "more operations", "%", row.their_flops, peer=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; fails where ours needs more, computes something else or was mispredicted."""
     parser = argparse.ArgumentParser(prog="tvm_training", description=__doc__)
@@ -218,10 +231,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = _table(rows)
     print(text)
     if options.output is not None:
-        document = {"rows": [asdict(row) for row in rows]}
-        protocol.write(options.output, text, document, {"networks": " ".join(names)})
+        protocol.write(
+            options.output,
+            text,
+            {"rows": [asdict(row) for row in rows]},
+            {"networks": " ".join(names), "seed": 0},
+            measures=measures(rows),
+        )
     return 1 if any(not row.holds for row in rows) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    protocol.end(main)

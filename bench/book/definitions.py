@@ -30,6 +30,7 @@ DEFINITIONS = (
     Definition(_README, "had 5 seconds for each graph", "the run's baseline_time_limit_s"),
     Definition(_README, "ONNX Runtime 1.31's", "a version, pinned in pyproject.toml"),
     Definition(_README, "as 128-bit hashes", "the width of the hashes"),
+    Definition(_BENCH, "it exits with 1 where", _EXIT),
     Definition(_BENCH, "exits with 1 on", _EXIT),
     Definition(_BENCH, "code is 1 where a median misses", _EXIT),
     Definition(_BENCH, "**Medians of five** runs", "the protocol"),
@@ -90,4 +91,10 @@ DEFINITIONS = (
     Definition(_TRAINING, "searches of 7 to 16 seconds", "time limits; the run's time_limit_s"),
     Definition(_TVM, "at most 5 % more operations", "a limit (bench/tvm.py checks it)"),
     Definition(_TVM, "every tensor is aligned to 64 bytes", "alignment"),
+    Definition("docs/book/onnxruntime.md", "three branching networks", "bench/networks.py"),
+    Definition("docs/book/orders.md", "(MLSys 2020, in KB)", "a year"),
+    Definition("docs/book/recomputation.md", "Checkmate's Table 2", "where it is in the paper"),
+    Definition("docs/book/tensorflow.md", "after three steps", "how often the step is run"),
+    Definition("docs/book/tensorflow.md", "(its Figure 6 and text)", "where it is in the paper"),
+    Definition("docs/guides/benchmark.md", "It exits with 1 where", _EXIT),
 )

@@ -28,10 +28,14 @@ def ledger(texts: Mapping[str, str]) -> str:
         if not names and not claims and not defined:
             continue
         parts += ["", f"## [{page}](../{page})", ""]
-        parts += [f"- table `{name}`: {_links(*TABLES[name].sources)}" for name in names]
+        parts += [f"- table `{name}`: {_sources(*TABLES[name].sources)}" for name in names]
         parts += [f"- “{_quoted(claim.text())}”: {_links(claim.source)}" for claim in claims]
         parts += [f"- “{_quoted(each.says)}”: no measurement: {each.why}" for each in defined]
     return "\n".join(parts)
+
+
+def _sources(*sources: str) -> str:
+    return _links(*sources) if sources else "not measured; made from the code"
 
 
 def _links(*sources: str) -> str:

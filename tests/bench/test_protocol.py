@@ -10,7 +10,10 @@ import pytest
 
 from lowtide.bench import protocol
 from lowtide.bench.protocol import (
+    calibrate,
+    command_line,
     commit,
+    end,
     geometric_mean,
     machine,
     markdown,
@@ -18,6 +21,8 @@ from lowtide.bench.protocol import (
     one_core,
     write,
 )
+from lowtide.bench.record import Measure, load
+from lowtide.errors import InputError
 
 
 def test_measure_repeats_while_it_is_told_to() -> None:
@@ -82,11 +87,54 @@ def test_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tables_and_files(tmp_path: Path) -> None:
     text = markdown(["a", "b"], [["x", "1"]])
     assert text == "| a | b |\n|---|---:|\n| x | 1 |"
-    write(tmp_path / "new" / "table", text, {"rows": [1]}, {"runs": 5})
+    measured = [Measure("a", "us", "peak", "bytes", 1)]
+    write(tmp_path / "new" / "table", text, {"rows": [1]}, {"runs": 5}, measures=measured)
     document = json.loads((tmp_path / "new" / "table.json").read_text())
     assert document["rows"] == [1]
-    assert document["settings"] == {"runs": 5}
-    assert document["machine"]["cpu"]
+    record = load(tmp_path / "new" / "table.json")
+    assert record.rows == {"rows": [1]}
+    assert record.manifest.experiment == "table"
+    assert record.manifest.settings == {"runs": 5}
+    assert record.manifest.machine["cpu"]
+    assert record.manifest.machine["calibration_cpu_s"]
+    assert record.manifest.versions["lowtide"]
+    assert record.manifest.command[0] == "python"
+    assert record.measures == (Measure("a", "us", "peak", "bytes", 1),)
     first, *_, last = (tmp_path / "new" / "table.md").read_text().splitlines()
     assert "runs 5" in first
     assert last == "| x | 1 |"
+
+
+def test_the_definition_of_peak_is_in_the_manifest(tmp_path: Path) -> None:
+    write(tmp_path / "schedules", "", {}, {})
+    assert "live at once" in load(tmp_path / "schedules.json").manifest.peak
+
+
+def test_commands_name_no_folder_of_this_machine(tmp_path: Path) -> None:
+    called = ["/usr/bin/python3", "-m", "lowtide.bench.remat", "--instances", str(tmp_path / "x")]
+    assert command_line([*called, "--output", "out/remat"]) == (
+        *("python", "-m", "lowtide.bench.remat", "--instances", "x"),
+        *("--output", "out/remat"),
+    )
+
+
+def test_calibration_is_the_least_of_its_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 3.0, 3.0, 4.0])
+    monkeypatch.setattr(time, "process_time", lambda: next(clock))
+    assert calibrate(2) == 1.0
+
+
+@pytest.mark.parametrize(("raised", "code"), [(InputError("no"), 2), (KeyboardInterrupt(), 130)])
+def test_runners_end_with_a_line_and_a_code(
+    raised: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        raise raised
+
+    with pytest.raises(SystemExit) as caught:
+        end(fail)
+    assert caught.value.code == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    with pytest.raises(SystemExit) as caught:
+        end(lambda: 1)
+    assert caught.value.code == 1

@@ -153,7 +153,8 @@ def test_schedules_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str]) 
     arguments = ["--instances", str(folder), "--solvers", "exact,file,xla", "--runs", "3"]
     assert schedules.main([*arguments, "--output", str(output)]) == 0
     document = json.loads(output.with_suffix(".json").read_text())
-    assert document["settings"]["runs"] == 3
+    assert document["manifest"]["settings"]["runs"] == 3
+    assert len(document["manifest"]["models"]["randwire_a"]) == 64
     row = document["rows"][0]
     assert (row["name"], row["family"], row["verdict"]) == ("randwire_a", "RandWire", "equal")
     assert row["answers"]["exact"]["peak_bytes"] == 12
@@ -161,7 +162,7 @@ def test_schedules_end_to_end(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(row["answers"]["exact"]["cpu_seconds"]) == 3
     assert row["answers"]["file"]["peak_bytes"] == 21
     text = output.with_suffix(".md").read_text()
-    assert text.splitlines()[0].startswith("<!-- cpu ")
+    assert text.splitlines()[0].startswith("<!-- python ")
     assert "12 (equal)" in text
     assert "1.750 (1.75)" in text  # the mean of the family's only member
     assert text.endswith(capsys.readouterr().out.rstrip("\n") + "\n")

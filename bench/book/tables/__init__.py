@@ -1,6 +1,7 @@
 """The generated tables, by the names in the pages' markers; one module for each family."""
 
 from lowtide.bench.book.tables import (
+    chapters,
     conformance,
     edge,
     onnxruntime,
@@ -13,6 +14,7 @@ from lowtide.bench.book.tables import (
 __all__ = ["TABLES"]
 
 TABLES = {
+    **chapters.TABLES,
     **conformance.TABLES,
     **edge.TABLES,
     **onnxruntime.TABLES,

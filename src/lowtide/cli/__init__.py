@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lowtide import __version__
+from lowtide.bench import command as bench
 from lowtide.cli import devices, fits, information, model, pictures, solve
 from lowtide.errors import LowtideError
 
@@ -38,6 +39,7 @@ def _typer(help_text: str, *, no_args_is_help: bool = False) -> typer.Typer:
 
 app = _typer("The smallest provable peak, for the runtime you already use.", no_args_is_help=True)
 optimize_app = _typer("Bring a model's memory high-water mark down.")
+bench_app = _typer("Run benchmarks, and compare their results.", no_args_is_help=True)
 solve_app = _typer("Run a solver on an instance file.", no_args_is_help=True)
 
 optimize_app.command(no_args_is_help=True)(model.optimize)
@@ -52,6 +54,8 @@ solve_app.command("allocate", no_args_is_help=True)(solve.allocate)
 solve_app.command("remat", no_args_is_help=True)(solve.remat)
 app.add_typer(solve_app, name="solve")
 app.command(no_args_is_help=True)(solve.check)
+bench.add_to(bench_app)
+app.add_typer(bench_app, name="bench")
 app.command()(devices.devices)
 app.command()(information.passes)
 app.command()(information.doctor)

@@ -1,0 +1,5 @@
+"""`python -m lowtide.bench`."""
+
+from lowtide.bench.command import main
+
+main()

@@ -1,0 +1,172 @@
+"""`lowtide bench`, and `python -m lowtide.bench`: run a suite, compare results.
+
+Every experiment runs as its own command in a process of its own, so that its manifest names a
+command that anyone can repeat, and so that nothing that one loads is measured with another.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lowtide.bench.suites import SUITES, Experiment, require
+from lowtide.errors import LowtideError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BASELINE", "RESULTS", "add_to", "run_suite"]
+
+_HERE = Path(__file__).parent
+BASELINE = _HERE / "baseline"  # of quick runs
+RESULTS = _HERE / "results"  # of whole ones
+
+Quick = Annotated[bool, typer.Option("--quick", help="A part of it, in seconds to a minute.")]
+Instances = Annotated[
+    Path | None,
+    typer.Option(help="Instances of your own, for experiments that take them.", metavar="DIR"),
+]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Where results are written.", metavar="DIR")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="Of the suite's experiments; may be repeated.", metavar="EXPERIMENT"),
+]
+Check = Annotated[bool, typer.Option("--check", help="Exit with 1 where a measure is worse.")]
+Tolerance = Annotated[
+    float, typer.Option(help="Of the mean of CPU-seconds, as a ratio.", metavar="RATIO")
+]
+
+
+def run_suite(
+    name: str,
+    *,
+    quick: bool,
+    output: Path,
+    instances: Path | None = None,
+    only: list[str] | None = None,
+    check: bool = False,
+    tolerance: float = 1.5,
+) -> int:
+    """Run a suite's experiments, and compare each with the committed baseline.
+
+    Returns:
+        0; 1 where an experiment failed, or with `check` a measure is worse than in the baseline.
+
+    Raises:
+        LowtideError: an option or a missing extra; nothing has run then.
+    """
+    chosen = [
+        experiment
+        for experiment in SUITES[name].experiments
+        if (not quick or experiment.quick is not None) and (not only or experiment.name in only)
+    ]
+    if not chosen:
+        known = ", ".join(experiment.name for experiment in SUITES[name].experiments)
+        raise typer.BadParameter(f"suite {name} has no such experiment; it has: {known}")
+    for experiment in chosen:
+        require(name, experiment)
+    output.mkdir(parents=True, exist_ok=True)
+    print(f"{name}: peak is {SUITES[name].peak}", file=sys.stderr)
+    failed = False
+    for place, experiment in enumerate(chosen, 1):
+        stem = output / experiment.name
+        begin = time.perf_counter()
+        print(f"[{place} of {len(chosen)}] {experiment.name}", file=sys.stderr, flush=True)
+        code = subprocess.call(_command(experiment, stem, quick=quick, instances=instances))
+        seconds = time.perf_counter() - begin
+        print(f"{experiment.name}: exit {code}, {seconds:.1f} s", file=sys.stderr, flush=True)
+        failed |= code != 0
+        written = stem.with_name(f"{stem.name}.json")
+        baseline = (BASELINE if quick else RESULTS) / written.name
+        if code == 0 and baseline.exists():
+            failed |= _compared(baseline, written, tolerance) and check
+    print(f"results are in {output}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _command(
+    experiment: Experiment, stem: Path, *, quick: bool, instances: Path | None
+) -> list[str]:
+    arguments = [*((experiment.quick or ()) if quick else experiment.full)]
+    if instances is not None and experiment.instances:
+        arguments += ["--instances", str(instances)]
+    return [sys.executable, "-m", experiment.module, *arguments, "--output", str(stem)]
+
+
+def _compared(before: Path, now: Path, tolerance: float) -> bool:
+    """Print a comparison; whether anything is worse."""
+    from lowtide.bench.compare import compare, text_of
+    from lowtide.bench.record import load
+
+    found = compare(load(before), load(now), tolerance=tolerance)
+    print(text_of(found))
+    return found.worse
+
+
+def _suite_command(name: str) -> Callable[..., None]:
+    def run(
+        quick: Quick = False,
+        instances: Instances = None,
+        output: Output = Path("lowtide-bench"),
+        only: Only = None,
+        check: Check = False,
+        tolerance: Tolerance = 1.5,
+    ) -> None:
+        code = run_suite(
+            name,
+            quick=quick,
+            output=output,
+            instances=instances,
+            only=only,
+            check=check,
+            tolerance=tolerance,
+        )
+        raise typer.Exit(code)
+
+    run.__doc__ = f"{SUITES[name].summary[0].upper()}{SUITES[name].summary[1:]}."
+    return run
+
+
+def compare(
+    now: Annotated[Path, typer.Argument(help="A result (.json).", metavar="NOW")],
+    before: Annotated[
+        Path | None,
+        typer.Argument(help="An earlier one; the committed result by default.", metavar="BEFORE"),
+    ] = None,
+    tolerance: Tolerance = 1.5,
+) -> None:
+    """Compare two results of an experiment; exits with 1 where a measure is worse."""
+    raise typer.Exit(int(_compared(before or RESULTS / now.name, now, tolerance)))
+
+
+def list_suites() -> None:
+    """The suites and their experiments; * where there is a quick part."""
+    for name, suite in SUITES.items():
+        names = " ".join(f"{e.name}{'*' * (e.quick is not None)}" for e in suite.experiments)
+        print(f"{name:12} {suite.summary}\n{'':12} {names}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands into an application."""
+    for name in SUITES:
+        app.command(name)(_suite_command(name))
+    app.command("compare", no_args_is_help=True)(compare)
+    app.command("list")(list_suites)
+
+
+def main() -> None:
+    """The command `python -m lowtide.bench`."""
+    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+    add_to(app)
+    try:
+        app(prog_name="python -m lowtide.bench")
+    except LowtideError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

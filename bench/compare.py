@@ -1,0 +1,178 @@
+"""Two results of one experiment, as ratios: what became better, what worse, what is gone.
+
+Bytes are exact, so any byte more is worse.  Percent and ratios come from searches with limits and
+from clocks, so they are worse from a margin on.  CPU-seconds are first divided by those of a fixed
+piece of work on the same machine, and judged by their geometric mean alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from lowtide.bench.protocol import geometric_mean, markdown
+from lowtide.errors import InputError
+
+if TYPE_CHECKING:
+    from lowtide.bench.record import Measure, Record
+
+__all__ = ["Comparison", "Group", "compare", "text_of"]
+
+_POINTS, _PART = 0.25, 0.1  # of percent and of ratios: more than that is worse
+_MOST_NAMES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The measures of one kind; pairs are (before, now)."""
+
+    who: str
+    what: str
+    unit: str
+    peer: bool
+    pairs: dict[str, tuple[float, float]]
+    tolerance: float
+
+    @property
+    def mean(self) -> float:
+        """Of now over before, geometric, where both are positive; not a number without any."""
+        return geometric_mean(now / old for old, now in self.pairs.values() if old > 0 and now > 0)
+
+    def _beyond(self, old: float, now: float) -> bool:
+        if self.unit == "bytes":
+            return now > old
+        if self.unit == "%":
+            return now > old + _POINTS and now > old * (1 + _PART)
+        return self.unit == "ratio" and now > old * (1 + _PART)
+
+    @property
+    def worse(self) -> list[str]:
+        """Cases that became worse by more than their unit allows; of seconds none."""
+        return [case for case, (old, now) in self.pairs.items() if self._beyond(old, now)]
+
+    @property
+    def better(self) -> list[str]:
+        """The same the other way."""
+        return [case for case, (old, now) in self.pairs.items() if self._beyond(now, old)]
+
+    @property
+    def fails(self) -> bool:
+        """Whether it counts against us."""
+        if self.peer:
+            return False
+        return bool(self.worse) or (self.unit == "s" and self.mean > self.tolerance)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One experiment, before and now."""
+
+    experiment: str
+    groups: tuple[Group, ...]
+    gone: tuple[str, ...]
+    new: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def worse(self) -> bool:
+        """Whether any of our measures is worse than before."""
+        return any(group.fails for group in self.groups)
+
+
+def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Comparison:
+    """Compare what both have measured.
+
+    Args:
+        before: the baseline.
+        now: the newer result.
+        tolerance: of the mean of CPU-seconds, as a ratio.
+
+    Raises:
+        InputError: they are of different experiments.
+    """
+    name = now.manifest.experiment
+    if before.manifest.experiment != name:
+        raise InputError(
+            f"the results are of different experiments: {before.manifest.experiment} and {name}"
+        )
+    notes: list[str] = []
+    speed = _speed(before, now, notes)
+    for model, known in now.manifest.models.items():
+        if before.manifest.models.get(model, known) != known:
+            notes.append(f"{model} is another model than in the baseline")
+    old = {measure.key: measure for measure in before.measures}
+    found: dict[tuple[str, str, str, bool], dict[str, tuple[float, float]]] = defaultdict(dict)
+    for measure in now.measures:
+        other = old.get(measure.key)
+        if other is None or other.unit != measure.unit:
+            continue
+        factor = speed if measure.unit == "s" else 1.0
+        group = measure.who, measure.what, measure.unit, measure.peer
+        found[group][measure.case] = (other.value * factor, measure.value)
+    here = {measure.case for measure in now.measures}
+    there = {measure.case for measure in before.measures}
+    return Comparison(
+        experiment=name,
+        groups=tuple(Group(*key, pairs, tolerance) for key, pairs in found.items()),
+        gone=tuple(sorted({*_gone(before, now, here & there), *(there - here)})),
+        new=tuple(sorted(here - there)),
+        notes=tuple(notes),
+    )
+
+
+def _gone(before: Record, now: Record, common: set[str]) -> set[str]:
+    """Measures of ours that a case had, and has no more: a solver that finds no answer."""
+    have = {measure.key for measure in now.measures}
+    lost: list[Measure] = [m for m in before.measures if not m.peer and m.case in common]
+    return {f"{m.case}: {m.who}'s {m.what}" for m in lost if m.key not in have}
+
+
+def _speed(before: Record, now: Record, notes: list[str]) -> float:
+    """What a second of then is on the machine of now."""
+    old, new = (
+        cast("float | None", each.manifest.machine.get("calibration_cpu_s"))
+        for each in (before, now)
+    )
+    if before.manifest.machine.get("cpu") != now.manifest.machine.get("cpu"):
+        notes.append(f"another processor: {before.manifest.machine.get('cpu', 'unknown')}")
+    if not old or not new:
+        notes.append("the baseline's machine was not calibrated: seconds are compared as they are")
+        return 1.0
+    return new / old
+
+
+def text_of(comparison: Comparison) -> str:
+    """As Markdown."""
+    rows: list[list[str]] = []
+    worse: list[str] = []
+    for group in comparison.groups:
+        rows.append(
+            [
+                f"{group.who}: {group.what}",
+                "CPU-s" if group.unit == "s" else group.unit,
+                str(len(group.pairs)),
+                "-" if group.mean != group.mean else f"{group.mean:.3f}",
+                *(str(len(cases)) for cases in (group.better, group.worse)),
+                "peer" if group.peer else ("**worse**" if group.fails else "holds"),
+            ]
+        )
+        if group.fails:
+            worse += [f"{group.who}: {group.what}: {_pair(group, case)}" for case in group.worse]
+    parts = [f"## {comparison.experiment}: now over the baseline"]
+    header = ["measure", "unit", "cases", "geometric mean", "better", "worse", "verdict"]
+    parts.append(markdown(header, rows) if rows else "No case in common with the baseline.")
+    if worse:
+        parts.append("\n".join(f"- {line}" for line in worse))
+    for title, names in (("only in the baseline", comparison.gone), ("new", comparison.new)):
+        if names:
+            more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+            parts.append(f"{title}: {', '.join(names[:_MOST_NAMES])}{more}")
+    parts += comparison.notes
+    return "\n\n".join(parts) + "\n"
+
+
+def _pair(group: Group, case: str) -> str:
+    old, now = group.pairs[case]
+    show = "{:,.0f}" if group.unit == "bytes" else "{:.4g}"
+    return f"{case}: {show.format(old)} to {show.format(now)}"

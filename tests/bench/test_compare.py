@@ -1,0 +1,107 @@
+"""Verdicts of comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lowtide.bench.compare import compare, text_of
+from lowtide.bench.record import Manifest, Measure, Record
+from lowtide.errors import InputError
+
+MACHINE = {"cpu": "abacus", "calibration_cpu_s": 1.0}
+
+
+def record(*measures: Measure, machine: dict[str, object] | None = None) -> Record:
+    manifest = Manifest("table", ("python",), {}, machine or MACHINE, {"lowtide": "1"})
+    return Record(manifest, measures)
+
+
+def one(value: float, unit: str, *, case: str = "a", peer: bool = False) -> Measure:
+    return Measure(case, "us", "peak", unit, value, peer)
+
+
+@pytest.mark.parametrize(
+    ("unit", "before", "now", "worse"),
+    [
+        ("bytes", 100, 100, False),
+        ("bytes", 100, 101, True),
+        ("bytes", 100, 99, False),
+        ("bytes", 0, 1, True),
+        ("%", 1.0, 1.2, False),  # less than a quarter of a point
+        ("%", 10.0, 10.9, False),  # less than a tenth
+        ("%", 10.0, 11.5, True),
+        ("%", 0.0, 0.3, True),
+        ("ratio", 1.0, 1.05, False),
+        ("ratio", 1.0, 1.2, True),
+        ("s", 1.0, 1.4, False),
+        ("s", 1.0, 1.6, True),
+    ],
+)
+def test_what_is_worse(unit: str, before: float, now: float, worse: bool) -> None:
+    found = compare(record(one(before, unit)), record(one(now, unit)))
+    assert found.worse is worse
+    assert ("**worse**" in text_of(found)) is worse
+    back = compare(record(one(now, unit)), record(one(before, unit)))
+    if unit != "s" and worse:
+        assert not back.worse
+        assert back.groups[0].better == ["a"]
+
+
+def test_a_peer_that_is_worse_is_not_our_fault() -> None:
+    found = compare(record(one(1, "bytes", peer=True)), record(one(2, "bytes", peer=True)))
+    assert not found.worse
+    assert found.groups[0].worse == ["a"]
+    assert "| peer |" in text_of(found)
+
+
+def test_seconds_are_judged_by_their_mean_and_by_the_machine() -> None:
+    before = record(one(1, "s"), one(1, "s", case="b"))
+    now = record(one(4, "s"), one(0.25, "s", case="b"))
+    assert compare(before, now).groups[0].mean == pytest.approx(1.0)
+    assert not compare(before, now).worse
+    slow = record(one(3, "s"), machine={**MACHINE, "calibration_cpu_s": 2.5})
+    found = compare(record(one(1, "s")), slow)
+    assert found.groups[0].pairs == {"a": (2.5, 3)}
+    assert not found.worse
+    assert compare(record(one(1, "s")), slow, tolerance=1.1).worse
+    unknown = compare(record(one(1, "s"), machine={"cpu": "another"}), slow)
+    assert unknown.groups[0].pairs == {"a": (1.0, 3)}
+    assert len(unknown.notes) == 2
+
+
+def test_what_is_gone_or_new_is_named() -> None:
+    before = record(one(1, "bytes"), one(1, "bytes", case="b"), one(1, "bytes", case="c"))
+    lost = Measure("a", "us", "gap", "bytes", 0)
+    now = record(one(1, "bytes"), one(1, "bytes", case="d"))
+    found = compare(replace(before, measures=(*before.measures, lost)), now)
+    assert found.gone == ("a: us's gap", "b", "c")
+    assert found.new == ("d",)
+    text = text_of(found)
+    assert "only in the baseline: a: us's gap, b, c" in text
+    assert "new: d" in text
+
+
+def test_nothing_in_common() -> None:
+    found = compare(record(one(1, "bytes")), record(one(1, "bytes", case="b")))
+    assert not found.worse
+    assert "No case in common" in text_of(found)
+
+
+def test_another_unit_is_another_measure() -> None:
+    assert compare(record(one(1, "bytes")), record(one(2, "ratio"))).groups == ()
+
+
+def test_other_models_are_noted() -> None:
+    before, now = record(one(1, "bytes")), record(one(1, "bytes"))
+    before = replace(before, manifest=replace(before.manifest, models={"a": "1"}))
+    now = replace(now, manifest=replace(now.manifest, models={"a": "2", "b": "3"}))
+    assert compare(before, now).notes == ("a is another model than in the baseline",)
+
+
+def test_other_experiments_are_refused() -> None:
+    other = record(one(1, "bytes"))
+    other = replace(other, manifest=replace(other.manifest, experiment="else"))
+    with pytest.raises(InputError, match="different experiments: else and table"):
+        compare(other, record(one(1, "bytes")))

@@ -1,0 +1,117 @@
+"""`lowtide bench`: real runs of what is quick, and their comparison with the baseline."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from lowtide.bench import command, suites
+from lowtide.bench.record import load
+from lowtide.bench.suites import SUITES, Experiment, require, suite_of
+from lowtide.cli import main
+from lowtide.errors import InputError, MissingExtraError
+
+EXPERIMENTS = [each for suite in SUITES.values() for each in suite.experiments]
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", *arguments])
+    code = caught.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def test_the_suites_are_those_that_are_promised() -> None:
+    promised = ("schedule", "allocation", "remat", "onnxruntime", "tflm", "tensorflow", "tvm")
+    assert tuple(SUITES) == promised
+    assert all(any(e.quick is not None for e in s.experiments) for s in SUITES.values())
+    assert len({e.name for e in EXPERIMENTS}) == len(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_experiments_are_runners_with_committed_results(experiment: Experiment) -> None:
+    assert find_spec(experiment.module) is not None
+    result = load(command.RESULTS / f"{experiment.name}.json")
+    assert result.manifest.command[2] == experiment.module
+    suite = suite_of(experiment.name)
+    assert suite is not None
+    assert result.manifest.peak == suite.peak
+
+
+@pytest.mark.parametrize(
+    "experiment", [e for e in EXPERIMENTS if e.quick is not None], ids=lambda e: e.name
+)
+def test_the_baseline_is_of_the_quick_run_as_it_is(experiment: Experiment) -> None:
+    baseline = load(command.BASELINE / f"{experiment.name}.json")
+    assert baseline.manifest.command[2] == experiment.module
+    assert baseline.manifest.command[3:-2] == experiment.quick
+    assert baseline.manifest.machine["calibration_cpu_s"]
+
+
+def test_a_suite_runs_and_is_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ("schedule", "--quick", "--only", "growth", "--output", str(tmp_path), "--check")
+    assert run(*arguments, "--tolerance", "100") == 0
+    shown = capfd.readouterr()
+    assert "growth: now over the baseline" in shown.out
+    assert "[1 of 1] growth" in shown.err
+    assert "peak is most bytes of buffers live at once" in shown.err
+    result = load(tmp_path / "growth.json")
+    assert result.manifest.settings["sizes"] == [1000, 3000]
+    assert (tmp_path / "growth.md").read_text().startswith("<!-- python -m lowtide.bench.growth")
+    baseline = load(command.BASELINE / "growth.json")
+    exact = {m.key: m.value for m in baseline.measures if m.unit == "bytes"}
+    assert {m.key: m.value for m in result.measures if m.unit == "bytes"} == exact
+
+
+def test_results_are_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = command.BASELINE / "schedules.json"
+    document = json.loads(before.read_text())
+    ours = [m for m in document["measures"] if m["unit"] == "bytes" and not m.get("peer")]
+    ours[0]["value"] += 1
+    now = tmp_path / "schedules.json"
+    now.write_text(json.dumps(document))
+    assert run("compare", str(before), str(before)) == 0
+    assert run("compare", str(now), str(before)) == 1
+    assert "**worse**" in capfd.readouterr().out
+    assert run("compare", str(before), str(now)) == 0
+    assert run("compare", str(tmp_path / "none.json")) == 2
+    assert "cannot be read" in capfd.readouterr().err
+
+
+def test_the_list_has_every_experiment(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("list") == 0
+    words = capfd.readouterr().out.split()
+    assert all(e.name in words or f"{e.name}*" in words for e in EXPERIMENTS)
+
+
+def test_an_experiment_that_fails_fails_the_suite(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    arguments = ("allocation", "--quick", "--instances", str(tmp_path / "empty"))
+    assert run(*arguments, "--output", str(tmp_path / "out")) == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("schedule", "--only", "none") == 2
+    assert "schedules, growth" in capfd.readouterr().err
+    assert run("none") == 2
+    with pytest.raises(InputError, match="no suite `none`; there are: schedule, "):
+        require("none", EXPERIMENTS[0])
+
+
+def test_a_missing_extra_is_named_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def find_nothing(name: str) -> None:
+        del name
+
+    monkeypatch.setattr(suites, "find_spec", find_nothing)
+    with pytest.raises(MissingExtraError, match=r'pip install "lowtide\[tensorflow,edge\]"'):
+        require("tflm", SUITES["tflm"].experiments[0])
+    assert run("tvm", "--output", str(tmp_path / "out")) == 2
+    assert 'pip install "lowtide[tvm]"' in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
