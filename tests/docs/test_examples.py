@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ NOT_RUN = [
     ("README.md", 'pip install -e ".[test]" &&'),
     ("README.md", "optimize --peak-mem model.onnx "),
     ("README.md", "python -m lowtide.bench.models"),
+    ("docs/guides/xla.md", "step = lowtide.tensorflow.rematerialize"),
     ("docs/rewriting.md", "python -m lowtide.bench.rewriting"),
     ("docs/training.md", "step = lowtide.tensorflow.rematerialize"),
     ("docs/training.md", "TF_NUM_INTRAOP_THREADS=1 python"),
@@ -35,7 +37,9 @@ _FRAMEWORK = re.compile(r"--target (tensorflow|tvm|tflite|c)\b|saved_model_dir|-
 
 
 def runnable(page: str) -> list[Block]:
-    return [b for b in blocks_of(page) if b.language in ("bash", "python") and (b.part or not b.skipped)]
+    return [
+        b for b in blocks_of(page) if b.language in ("bash", "python") and (b.part or not b.skipped)
+    ]
 
 
 def needs_a_framework(page: str) -> bool:
@@ -96,6 +100,7 @@ def test_examples_that_need_a_framework(world: Path, shell: Shell, tmp_path: Pat
             [sys.executable, "-m", "tests.docs.framework", family]
             + [f"{page}={folder}" for page, folder in folders.items()],
             cwd=ROOT,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
             capture_output=True,
             text=True,
             check=False,
