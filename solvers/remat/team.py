@@ -176,7 +176,9 @@ class Team:
         return self._spent_s or cpu_seconds() - self._begin + self._elsewhere_s
 
     def run(self, jobs: Sequence[Job], done: Callable[[Answer], bool]) -> None:
-        """Do the jobs; `done` hears each answer, and returns whether the others may stop."""
+        """Do the jobs, if any; `done` hears each, and returns whether the others may stop."""
+        if not jobs:
+            return
         if self._executor is None and self.workers > 1 and len(jobs) > 1:
             self._start()
         executor = self._executor or self._own

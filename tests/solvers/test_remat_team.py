@@ -116,6 +116,18 @@ class Broken(ThreadPoolExecutor):
         raise RuntimeError("closed on Sundays")
 
 
+def test_no_jobs_are_done_at_once() -> None:
+    answers: list[Answer] = []
+
+    def done(answer: Answer) -> bool:
+        answers.append(answer)
+        return False
+
+    with ThreadPoolExecutor(1) as executor, Team(executor, 1) as team:
+        team.run([], done)
+    assert not answers
+
+
 def test_an_executor_that_refuses_is_an_answer() -> None:
     answers: list[Answer] = []
 
