@@ -4,6 +4,7 @@
 
 Two parts: allocation instances at their capacity (MiniMalloc's), and the arenas of optimal
 schedules, whose height is to be the schedule's peak; `joint` may take another order of that peak.
+Arm Vela's allocators take part where `lowtide[peers]` is installed.
 Every layout passes the checker.
 bench/README.md has the protocol.
 """
@@ -85,11 +86,16 @@ class Row:
 
 
 def allocators() -> dict[str, Allocator]:
-    """By name: those of the registry; the two of this package where there is none."""
-    if find_spec(_REGISTRY) is None:
-        return {"exact": allocate, "pack": pack}
-    registry = cast("_Registry", importlib.import_module(_REGISTRY))
-    return {name: registry.get_allocator(name) for name in registry.available()}
+    """By name: those of the registry, or else the two of this package; Vela's where it is."""
+    found: dict[str, Allocator] = {"exact": allocate, "pack": pack}
+    if find_spec(_REGISTRY) is not None:
+        registry = cast("_Registry", importlib.import_module(_REGISTRY))
+        found = {name: registry.get_allocator(name) for name in registry.available()}
+    if find_spec("ethosu") is not None:
+        from lowtide.bench.peers import vela
+
+        found.update(vela.ALLOCATORS)
+    return found
 
 
 def run(

@@ -19,6 +19,7 @@ EXTRAS = {
     "tvm": "tvm",
     "tflite_micro": "edge",
     "ai_edge_litert": "edge",
+    "tigris": "peers",
 }
 
 
@@ -71,6 +72,7 @@ SUITES: dict[str, Suite] = {
                 instances=True,
             ),
             Experiment("growth", quick=("--sizes", "1000", "3000")),
+            Experiment("tigris", needs=("tigris",)),
         ),
     ),
     "allocation": Suite(
