@@ -31,7 +31,7 @@ _NUMBER = re.compile(
     r"|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(?![A-Za-z0-9_])",
     re.I,
 )
-# What is no prose: fenced, indented and inline code, and what names a Python module to be documented;
+# What is no prose: fenced, indented and inline code, and names of modules to be documented;
 # comments; where links lead; characters by number; numbers of items and sections.
 _CODE = re.compile(
     r"^ *```[^\n]*\n(?:[^\n]*\n)*? *```[ ]*$"

@@ -9,7 +9,7 @@ import pytest
 
 from lowtide.bench.book.claim import Claim, Definition, at_most, holds
 from lowtide.bench.book.claims import CLAIMS
-from lowtide.bench.book.command import main, pages, problems, rendered
+from lowtide.bench.book.command import MADE, main, pages, problems, rendered
 from lowtide.bench.book.definitions import DEFINITIONS
 from lowtide.bench.book.page import blocks, numbers
 from lowtide.bench.book.results import RESULTS, ROOT, BookError, Record, load
@@ -34,7 +34,7 @@ def _changed(text: str, at: int) -> str:
     return f"{text[:at]}{(int(text[at]) + 1) % 10}{text[at + 1 :]}"
 
 
-@pytest.mark.parametrize("page", TEXTS)
+@pytest.mark.parametrize("page", [page for page in TEXTS if page not in MADE])
 def test_every_changed_number_is_noticed(page: str) -> None:
     """Whichever number outside code is changed, and whichever digit of a table."""
     text = TEXTS[page]
@@ -90,6 +90,7 @@ def _list(words: str) -> list[str]:
         ("10k ops, a 3D one, 4GB/s, 1.5%, ~6, 7/8", ["10k", "3D", "4GB", "1.5%", "6", "7", "8"]),
         ("Seven of the nine, one or two, a fourth, tend, 5 s", ["Seven", "nine", "5"]),
         ("1. an item of 3\n2. another", ["3"]),
+        ("::: lowtide\n    options: 3\n\n## 1. A section\n\n<code>A&#124;2</code> &#124;", []),
         ("| a | 17 |\n|---|---:|\n| 18 | `19` |", ["17", "18"]),
         ("<!-- table: edge -->\n\n| 20 |\n\n<!-- end -->\n21", ["21"]),
     ],
