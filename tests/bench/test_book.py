@@ -52,6 +52,14 @@ def test_every_changed_number_is_noticed(page: str) -> None:
         assert rendered({page: _changed(text, digit)})[page] == text
 
 
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim.page}: {claim.says[:30]}")
+def test_claims_compute_all_their_numbers(claim: Claim) -> None:
+    fields = re.findall(r"\{[^}]*\}", claim.says)
+    assert fields
+    assert not numbers(re.sub(r"\{[^}]*\}", "N", claim.says))
+    assert "{" not in claim.text()
+
+
 def test_results_that_are_named_exist() -> None:
     """And nothing but the files of the repository is read."""
     sources = {claim.source for claim in CLAIMS}
