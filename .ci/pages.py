@@ -92,7 +92,7 @@ def uri_of(path: str) -> str:
 
 def shown(path: str, text: str, language: str) -> str:
     """A page with a source file."""
-    fence = "`" * (3 + max((len(run) for run in re.findall("`+", text)), default=0))
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     head = f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n"
     return f"{head}\n{fence}{language}\n{text.rstrip()}\n{fence}\n"
 
@@ -135,7 +135,7 @@ def _each_link(markdown: str, path: str, change: Callable[[str, str], str]) -> s
     fence = ""
     for line in markdown.split("\n"):
         mark = _FENCE.match(line)
-        if mark is not None and (not fence or line.strip() == mark[1] and mark[1] >= fence):
+        if mark is not None and (not fence or (line.strip() == mark[1] and mark[1] >= fence)):
             fence = "" if fence else mark[1]
         lines.append(line if fence or mark is not None else _LINK.sub(replace, line))
     return "\n".join(lines)

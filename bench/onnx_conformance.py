@@ -32,7 +32,13 @@ from lowtide.backends.tensorflow.from_onnx.emitter import check
 from lowtide.backends.tensorflow.from_onnx.graph import build
 from lowtide.backends.tensorflow.from_onnx.lazy import tf
 from lowtide.backends.tensorflow.from_onnx.registry import emitted
-from lowtide.bench.onnx_conformance_table import Operators, Outcome, Verdict, table
+from lowtide.bench.onnx_conformance_table import (
+    Operators,
+    Outcome,
+    Verdict,
+    measures,
+    table,
+)
 from lowtide.bench.protocol import write
 from lowtide.errors import ModelError
 
@@ -202,8 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output:
         operators = Operators(onnx.__version__, len(set(emitted())), _routes(verdicts))
         document = {"operators": asdict(operators), "rows": [asdict(v) for v in verdicts]}
-        settings = {"only": options.only, "every": options.every, "tensorflow": tf.__version__}
-        write(options.output, table(verdicts, operators) + "\n", document, settings)
+        settings = {"only": options.only, "every": options.every}
+        text = table(verdicts, operators) + "\n"
+        write(options.output, text, document, settings, measures=measures(verdicts))
     return 0
 
 

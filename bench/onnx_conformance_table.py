@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lowtide.bench.protocol import markdown
+from lowtide.bench.record import Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Operators", "Outcome", "Verdict", "table"]
+__all__ = ["Operators", "Outcome", "Verdict", "measures", "table"]
 
 Outcome = Literal["pass", "bound", "fail", "unsupported"]
 
@@ -48,6 +49,17 @@ class Operators:
     onnx: str
     own: int
     routes: Mapping[str, str]
+
+
+def measures(verdicts: Sequence[Verdict]) -> Iterator[Measure]:
+    """How many tests do not pass, of all and by operator."""
+    groups: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        groups["all"].append(verdict)
+        groups[verdict.operator].append(verdict)
+    for name, of in groups.items():
+        missed = sum(verdict.outcome not in _PASSED for verdict in of)
+        yield Measure(name, "lowtide", "tests that do not pass", "%", 100 * missed / len(of))
 
 
 def table(verdicts: Sequence[Verdict], operators: Operators) -> str:

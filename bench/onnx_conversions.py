@@ -13,7 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +22,14 @@ from lowtide.backends.tensorflow import convert
 from lowtide.bench.networks import NETWORKS as BRANCHING
 from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
 from lowtide.bench.protocol import markdown, write
+from lowtide.bench.record import Measure
 from lowtide.errors import LowtideError
 from lowtide.frontends.onnx import read
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Row", "main", "row", "table"]
+__all__ = ["Row", "main", "measures", "row", "table"]
 
 _HEADER = (
     "model",
@@ -117,6 +118,16 @@ def _cells(of: Row) -> list[str]:
     return [*cells, error, *map(str, counts), *(f"{s:.1f}" for s in of.seconds.values())]
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Seconds of conversions, and how many transposes are inside, as a part of the nodes."""
+    for of in rows:
+        if of.transposes_inside is not None:
+            case = f"{of.model}, {of.format}"
+            inside = 100 * of.transposes_inside / max(of.nodes, 1)
+            yield Measure(case, "lowtide", "transposes inside", "%", inside)
+            yield Measure(case, "lowtide", "total", "s", of.seconds["total"])
+
+
 def table(rows: Sequence[Row]) -> str:
     """As Markdown."""
     text = markdown(_HEADER, [_cells(each) for each in rows])
@@ -136,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rows.append(row(name, kind, Path(folder)))
             print("  ".join(_cells(rows[-1])), file=sys.stderr, flush=True)
             if options.output:
-                write(options.output, table(rows), {"rows": [asdict(each) for each in rows]}, {})
+                document = {"rows": [asdict(each) for each in rows]}
+                write(options.output, table(rows), document, {"seed": 0}, measures=measures(rows))
     return 0
 
 

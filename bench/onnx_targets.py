@@ -16,7 +16,7 @@ import argparse
 import resource
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
@@ -26,10 +26,11 @@ import onnx
 from lowtide.bench.networks import NETWORKS as BRANCHING
 from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
 from lowtide.bench.protocol import markdown, write
+from lowtide.bench.record import Measure
 from lowtide.errors import LowtideError
 from lowtide.optimizer import optimize
 
-__all__ = ["Row", "main", "row", "table"]
+__all__ = ["Row", "main", "measures", "row", "table"]
 
 _SAVED = (
     *("model", "nodes", "ops", "error", "predicted before", "planned", "lower bound"),
@@ -153,6 +154,18 @@ def _cpu_seconds() -> float:
     return total
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Predicted and measured peaks, and arenas."""
+    for of in rows:
+        if of.peak_after is not None:
+            case = f"{of.model}, {of.target}"
+            yield Measure(case, "lowtide", "peak", "bytes", of.peak_after)
+            for key, count in of.measured.items():
+                who, what = ("lowtide", key) if key.endswith("after") else ("as it was", key)
+                if count is not None:
+                    yield Measure(case, who, what, "bytes", count, peer=who != "lowtide")
+
+
 def table(rows: Sequence[Row]) -> str:
     """Both tables as Markdown."""
     parts = [
@@ -180,7 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(row(name, target))
             print("  ".join(_cells(rows[-1])), file=sys.stderr, flush=True)
             if options.output:
-                write(options.output, table(rows), {"rows": [asdict(each) for each in rows]}, {})
+                document = {"rows": [asdict(each) for each in rows]}
+                write(options.output, table(rows), document, {"seed": 0}, measures=measures(rows))
     return 0
 
 

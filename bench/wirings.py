@@ -23,13 +23,14 @@ import onnx
 import lowtide
 from lowtide.bench.networks import randwire
 from lowtide.bench.protocol import markdown, write
+from lowtide.bench.record import Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lowtide.report import Report
 
-__all__ = ["Budgeted", "Row", "main", "run", "table"]
+__all__ = ["Budgeted", "Row", "main", "measures", "run", "table"]
 
 EXAMPLE = "examples/randwire.onnx"
 SEEDS = 8
@@ -123,6 +124,17 @@ def _budgeted(name: str, path: Path, folder: Path, budget: str, best: int) -> Bu
     )
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """Peaks of the orders, arenas, and what is allocated."""
+    for row in rows:
+        yield Measure(row.network, "lowtide", "peak", "bytes", row.after)
+        yield Measure(row.network, "lowtide", "arena", "bytes", row.arena)
+        yield Measure(row.network, "lowtide", "measured peak", "bytes", row.measured)
+        yield Measure(row.network, "file", "peak", "bytes", row.before, peer=True)
+        yield Measure(row.network, "onnxruntime", "peak", "bytes", row.default, peer=True)
+        yield Measure(row.network, "stock session", "measured peak", "bytes", row.stock, peer=True)
+
+
 def table(rows: Sequence[Row], budgeted: Sequence[Budgeted]) -> str:
     """As Markdown."""
     lines = [
@@ -178,8 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "rows": [asdict(row) for row in rows],
             "budgeted": [asdict(each) for each in budgeted],
         }
-        settings = {"repeats": options.repeats, "threads": 1}
-        write(options.output, text, document, settings)
+        settings = {"repeats": options.repeats, "threads": 1, "seed": 0}
+        write(options.output, text, document, settings, measures=measures(rows))
     return 0
 
 

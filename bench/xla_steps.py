@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowtide.bench.protocol import markdown, one_core, write
+from lowtide.bench.record import Measure
 from lowtide.errors import BudgetNotMetError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # TensorFlow and Keras have no stubs: their modules are loaded as values of any type.
 
-__all__ = ["NETWORKS", "Row", "main", "rows_of", "table"]
+__all__ = ["NETWORKS", "Row", "main", "measures", "rows_of", "table"]
 
 _PARTS = (0.86, 0.75, 0.6, 0.5, 0.41)
 _CLASSES = 10
@@ -182,6 +183,15 @@ def rows_of(
         yield Row(name, part, before, after, found.recomputed, percent)
 
 
+def measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """What XLA assigns to the planned steps, and predicted overheads."""
+    for row in rows:
+        if row.after_bytes is not None and row.predicted_percent is not None:
+            who = f"at {row.part:g}"
+            yield Measure(row.network, who, "peak", "bytes", row.after_bytes)
+            yield Measure(row.network, who, "predicted overhead", "%", row.predicted_percent)
+
+
 def table(rows: Sequence[Row]) -> str:
     """As Markdown."""
     header = ["step", "budget", "XLA's buffers", "planned", "part", "recomputed", "predicted %"]
@@ -211,11 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
         if options.output is not None:
-            settings = {
-                "time_limit_s": options.time_limit,
-                "tensorflow": _module("tensorflow").__version__,
-            }
-            write(options.output, table(rows), {"rows": [asdict(r) for r in rows]}, settings)
+            settings = {"time_limit_s": options.time_limit, "seed": 0}
+            document = {"rows": [asdict(row) for row in rows]}
+            write(options.output, table(rows), document, settings, measures=measures(rows))
     print(table(rows))
     return 0
 

@@ -88,7 +88,17 @@ class Graph:
         like: Tensor | None = None,
         recipe: Recipe | None = None,
     ) -> Tensor:
-        """Define a tensor; `nbytes` defaults to the dense size.
+        """Define a tensor.
+
+        Args:
+            name: unique in the graph.
+            dtype: such as `float32` or `int8`.
+            shape: of whole numbers.
+            role: what it is in the graph.
+            nbytes: its size; by default the dense one.
+            alias: the tensor whose storage it shares, and where; None for storage of its own.
+            like: of a tensor that a rewrite introduces, the one whose element type it has.
+            recipe: of a constant that a rewrite introduces, how it is made.
 
         Raises:
             ModelError: the name is taken, or the size is invalid.
@@ -122,6 +132,22 @@ class Graph:
         before: Op | None = None,
     ) -> Op:
         """Append an op, or insert it in front of `before`.
+
+        Args:
+            name: unique in the graph.
+            dialect: the format that it is of, such as `onnx`.
+            kind: the operator's name there.
+            inputs: tensors of this graph; None for one that is left out.
+            outputs: tensors that no op makes yet.
+            attributes: of the operator.
+            traits: pinned, random, a view, ...
+            in_place: candidates, in the runtime's order of preference.
+            flops: floating point operations, 0 when unknown.
+            cost: seconds or model units, None when unknown.
+            workspace_bytes: scratch while it runs.
+            workspace_known: whether that is modelled.
+            source: where it comes from, for the backend.
+            before: an op of this graph; None to append.
 
         Raises:
             ModelError: the name is taken, or an output already has a producer.

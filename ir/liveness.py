@@ -96,6 +96,11 @@ def simulate(graph: Graph, accounting: Accounting, order: Sequence[Op] | None = 
     may overwrite an operand of the same size that has no later reader and is neither an input, a
     constant nor an output of the graph.
 
+    Args:
+        graph: what runs.
+        accounting: the rules under which bytes are counted.
+        order: of the graph's ops; None for their own.
+
     Raises:
         PlanError: the order is not a permutation of the ops, or breaks a dependency.
     """

@@ -99,3 +99,4 @@ class Folded:
 
 
 Recipe = Cast | Folded | Joined | Part | Values
+"""How a constant that a rewrite introduces is made of stored ones."""

@@ -24,6 +24,11 @@ def arena_of(
     over another one by the order is part of that one's block. Empty buffers have no block.
     O(nodes + uses).
 
+    Args:
+        problem: what was scheduled.
+        order: of its nodes.
+        alignment: of offsets, in bytes.
+
     Raises:
         LowtideError: `order` is not a permutation of the nodes.
     """

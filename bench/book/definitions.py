@@ -14,12 +14,14 @@ _SERENITY = (
 _CHECKMATE = "published: Jain et al., Checkmate, MLSys 2020, table of approximation ratios"
 _EXIT = "exit codes, as the command line has them (src/lowtide/errors.py)"
 _LITERAL = "a value of the format"
+_EXAMPLE = "the example's graph, which the tests run"
 
 _README = "README.md"
 _BENCH, _SOLVERS = "bench/README.md", "solvers/README.md"
 _FORMATS, _PEAK, _REMAT = "docs/formats.md", "docs/peak.md", "docs/recomputation.md"
 _REPORT, _REWRITING = "docs/report.md", "docs/rewriting.md"
 _TRAINING, _TVM = "docs/training.md", "docs/tvm.md"
+_CI, _LIMITS = "docs/guides/ci.md", "docs/limits.md"
 
 DEFINITIONS = (
     Definition(_README, "(SERENITY reports 1.11x for its own)", _SERENITY),
@@ -30,6 +32,7 @@ DEFINITIONS = (
     Definition(_README, "had 5 seconds for each graph", "the run's baseline_time_limit_s"),
     Definition(_README, "ONNX Runtime 1.31's", "a version, pinned in pyproject.toml"),
     Definition(_README, "as 128-bit hashes", "the width of the hashes"),
+    Definition(_BENCH, "it exits with 1 where", _EXIT),
     Definition(_BENCH, "exits with 1 on", _EXIT),
     Definition(_BENCH, "code is 1 where a median misses", _EXIT),
     Definition(_BENCH, "**Medians of five** runs", "the protocol"),
@@ -90,4 +93,56 @@ DEFINITIONS = (
     Definition(_TRAINING, "searches of 7 to 16 seconds", "time limits; the run's time_limit_s"),
     Definition(_TVM, "at most 5 % more operations", "a limit (bench/tvm.py checks it)"),
     Definition(_TVM, "every tensor is aligned to 64 bytes", "alignment"),
+    Definition("docs/book/onnxruntime.md", "three branching networks", "bench/networks.py"),
+    Definition("docs/book/orders.md", "(MLSys 2020, in KB)", "a year"),
+    Definition("docs/book/recomputation.md", "Checkmate's Table 2", "where it is in the paper"),
+    Definition("docs/book/tensorflow.md", "after three steps", "how often the step is run"),
+    Definition("docs/book/tensorflow.md", "(its Figure 6 and text)", "where it is in the paper"),
+    Definition("docs/guides/benchmark.md", "It exits with 1 where", _EXIT),
+    Definition(_BENCH, "sizes in steps of 32 bytes", "TiGrIS's granule"),
+    Definition(_BENCH, "the runner exits with 1 where they do not", _EXIT),
+    Definition(_BENCH, "Vela's 16 bytes", "alignment"),
+    Definition("docs/concepts/arenas.md", "aligned to 64 bytes", "alignment"),
+    Definition("docs/concepts/in-place.md", "in version 1.31", "a version"),
+    Definition("docs/concepts/orders.md", "The same six ops, twice", _EXAMPLE),
+    Definition(
+        "docs/concepts/orders.md",
+        "read the 2 bytes that op 0 makes. Each grows to 9 bytes before it shrinks to 1; op 5",
+        _EXAMPLE,
+    ),
+    Definition("docs/concepts/orders.md", "as many as 2^n ideals", "mathematics"),
+    Definition("docs/concepts/proofs.md", "as 128-bit hashes", "the width of the hashes"),
+    Definition("docs/concepts/proofs.md", "exit code 5", _EXIT),
+    Definition(_CI, "All three look for the best plan", "the three that the sentence before names"),
+    Definition(_CI, "| 0 | all models fit |", _EXIT),
+    Definition(_CI, "| 2 | a model cannot be read", _EXIT),
+    Definition(_CI, "| 3 | a model is proven not to fit |", _EXIT),
+    Definition(_CI, "| 4 | a model does not fit", _EXIT),
+    Definition(_CI, "2 before 3 before 4", _EXIT),
+    Definition(_CI, "with a code other than 0", _EXIT),
+    Definition("docs/guides/keras.md", "a part between 0 and 1", "an interval"),
+    Definition("docs/guides/plugins.md", "four keywords", "the interface of a scheduler"),
+    Definition("docs/guides/tflite-micro.md", "and 64-bit pointers", "the width of pointers"),
+    Definition("docs/guides/tflite-micro.md", "with 32-bit pointers", "the width of pointers"),
+    Definition("docs/guides/tflite-micro.md", "is 0 where the size", _LITERAL),
+    Definition("docs/index.md", "plans all three for", "the three that the sentence before names"),
+    Definition(_LIMITS, "Python from 3.11", "a version (pyproject.toml)"),
+    Definition(_LIMITS, "as 128-bit hashes", "the width of the hashes"),
+    Definition(_LIMITS, "Version 1.31,", "a version (pyproject.toml)"),
+    Definition(_LIMITS, "on 64-bit pointers", "the width of pointers"),
+    Definition(_LIMITS, "`steps_per_execution` over 1", "an option of Keras"),
+    Definition(_LIMITS, "TensorFlow 2 with", "a version"),
+    Definition(_LIMITS, "TVM 0.27", "a version (pyproject.toml)"),
+    Definition(_LIMITS, "aligned to 64 bytes", "alignment"),
+    Definition(
+        _LIMITS,
+        "over 2 GiB (weights may be external) or 2,000,000 nodes, instances of over 2^24 nodes, "
+        "sizes that sum up above 2^60 bytes",
+        "limits of the readers (frontends/onnx/limits.py, solvers/)",
+    ),
+    Definition(_LIMITS, "up to 20,000 ops", "a limit (passes/rewrite/choose.py)"),
+    Definition("docs/start/edge.md", "whose pointers have 64 bits", "the width of pointers"),
+    Definition("docs/start/edge.md", "Exit code 3 is a proof", _EXIT),
+    Definition("docs/start/edge.md", "4 is a miss without a proof", _EXIT),
+    Definition("docs/start/training.md", "six tenths", "the example's budget"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from posixpath import relpath
 from typing import TYPE_CHECKING
 
 from lowtide.bench.book.claims import CLAIMS
@@ -27,7 +28,7 @@ def ledger(texts: Mapping[str, str]) -> str:
         defined = [each for each in DEFINITIONS if each.page == page]
         if not names and not claims and not defined:
             continue
-        parts += ["", f"## [{page}](../{page})", ""]
+        parts += ["", f"## [{page}]({relpath(page, 'docs')})", ""]
         parts += [f"- table `{name}`: {_sources(*TABLES[name].sources)}" for name in names]
         parts += [f"- “{_quoted(claim.text())}”: {_links(claim.source)}" for claim in claims]
         parts += [f"- “{_quoted(each.says)}”: no measurement: {each.why}" for each in defined]
@@ -39,7 +40,8 @@ def _sources(*sources: str) -> str:
 
 
 def _links(*sources: str) -> str:
-    return ", ".join(f"[{source}](../{RESULTS}/{source})" for source in sources)
+    stems = [source.removesuffix(".json") for source in sources]
+    return ", ".join(f"[{stem}](../{RESULTS}/{stem}.md)" for stem in stems)
 
 
 def _quoted(text: str) -> str:

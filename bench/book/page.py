@@ -31,14 +31,17 @@ _NUMBER = re.compile(
     r"|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(?![A-Za-z0-9_])",
     re.I,
 )
-# What is no prose: fenced, indented and inline code; comments; where links lead; numbers of items.
+# What is no prose: fenced, indented and inline code, and names of modules to be documented;
+# comments; where links lead; characters by number; numbers of items and sections.
 _CODE = re.compile(
     r"^ *```[^\n]*\n(?:[^\n]*\n)*? *```[ ]*$"
     r"|(?<=\n\n)(?: {4}[^\n]*\n+)+"
-    r"|``(?:[^`\n]|\n(?!\n))*``|`(?:[^`\n]|\n(?!\n))*`"
+    r"|^::: [^\n]*\n(?: {4}[^\n]*\n?)*"
+    r"|``(?:[^`\n]|\n(?!\n))*``|`(?:[^`\n]|\n(?!\n))*`|<code>[^<\n]*</code>"
     r"|<!--(?:[^-]|-(?!->))*-->"
     r"|\]\([^)\n]*\)"
-    r"|^ *\d+\. ",
+    r"|&#\d+;"
+    r"|^ *(?:#+ )?\d+\. ",
     re.M,
 )
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,7 +40,7 @@ from lowtide.ir import Accounting
 from lowtide.solvers.schedule.problem import Buffer, ScheduleProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "ACCOUNTING",
@@ -49,6 +49,7 @@ __all__ = [
     "Op",
     "Plan",
     "ask",
+    "graph_of",
     "problem_of",
     "serve",
 ]
@@ -167,7 +168,9 @@ def ask(
     return Answer(
         order=tuple(tuple(names) for names in cast("list[list[str]]", reply["order"])),
         graph=Graph(
-            ops=tuple(Op(kind, tuple(i), tuple(o)) for kind, i, o in graph["ops"]),
+            ops=tuple(
+                Op(op["kind"], tuple(op["inputs"]), tuple(op["outputs"])) for op in graph["ops"]
+            ),
             sizes=graph["sizes"],
             aliases=graph["aliases"],
             inputs=tuple(graph["inputs"]),
@@ -219,9 +222,28 @@ def problem_of(graph: Graph) -> ScheduleProblem:
     )
 
 
+def graph_of(analyzed: Any) -> Graph:
+    """TiGrIS's own graph object (`AnalyzedGraph`), after its analysis of lifetimes and memory."""
+    from tigris.analysis.lifetime import pure_reinterpretations
+
+    def activations(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in analyzed.lifetimes)
+
+    return Graph(
+        ops=tuple(
+            Op(op.op_type, activations(op.inputs), activations(op.outputs)) for op in analyzed.ops
+        ),
+        sizes={name: analyzed.tensors[name].size_bytes for name in analyzed.lifetimes},
+        aliases=pure_reinterpretations(analyzed),
+        inputs=activations(analyzed.model_inputs),
+        outputs=activations(analyzed.model_outputs),
+        peak_bytes=analyzed.peak_memory_bytes,
+    )
+
+
 def serve(request: Mapping[str, object]) -> dict[str, object]:
     """The child's side of `ask`."""
-    from tigris.analysis.lifetime import compute_lifetimes, pure_reinterpretations
+    from tigris.analysis.lifetime import compute_lifetimes
     from tigris.analysis.memory import compute_memory_timeline
     from tigris.analysis.validation import validate_execution_dtype, validate_operator_support
     from tigris.loaders import load_model
@@ -230,28 +252,13 @@ def serve(request: Mapping[str, object]) -> dict[str, object]:
     path = Path(str(request["path"]))
     order = [[name for name in op.outputs if name] for op in load_unfused(path).ops]
     graph = compute_memory_timeline(compute_lifetimes(load_model(path)), capture_live_tensors=False)
-    activations = set(graph.lifetimes)
     refused = [issue.describe() for issue in validate_operator_support(graph).issues]
     refused += validate_execution_dtype(graph).issues
     if graph.subgraphs:
         refused.append("operators with subgraphs")
     return {
         "order": order,
-        "graph": {
-            "ops": [
-                (
-                    op.op_type,
-                    [name for name in op.inputs if name in activations],
-                    [name for name in op.outputs if name in activations],
-                )
-                for op in graph.ops
-            ],
-            "sizes": {name: graph.tensors[name].size_bytes for name in graph.lifetimes},
-            "aliases": pure_reinterpretations(graph),
-            "inputs": [name for name in graph.model_inputs if name in activations],
-            "outputs": [name for name in graph.model_outputs if name in activations],
-            "peak_bytes": graph.peak_memory_bytes,
-        },
+        "graph": asdict(graph_of(graph)),
         "refused": refused,
         "plans": [] if refused else _plans(graph, execute=bool(request["execute"])),
     }

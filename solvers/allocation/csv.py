@@ -49,6 +49,11 @@ def read_csv(
 ) -> AllocationProblem:
     """The problem in a file.
 
+    Args:
+        path: a table as in MiniMalloc, with a header.
+        alignment: of every offset, in bytes.
+        capacity: the most that a layout may be high, in bytes; None for the least height.
+
     Raises:
         InstanceError: the file is unreadable, too large, or not such a table.
     """
@@ -159,7 +164,14 @@ def write_csv(
     offsets: Sequence[int] | None = None,
     pools: Sequence[str] | None = None,
 ) -> None:
-    """Write `to_csv` to a file, through a temporary file beside it."""
+    """Write a problem to a file, through a temporary file beside it.
+
+    Args:
+        problem: its blocks are the rows.
+        path: is replaced if it is there.
+        offsets: one a block, for a column `offset`; None for no such column.
+        pools: the name of each block's pool, for a column `pool`; None for no such column.
+    """
     where = Path(path)
     part = where.with_name(f"{where.name}.part{os.getpid()}")
     try:

@@ -44,9 +44,14 @@ _PACKER_WORK = 50_000_000
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A memory: its capacity (None: unlimited), alignment, and cost for each byte in it.
+    """A memory.
 
-    Without a cost it is the pool's place in the order: 0 for the fastest, 1 for the next.
+    Attributes:
+        name: for people.
+        capacity: the most that its layout may be high, in bytes; None for no limit.
+        alignment: of every offset in it, in bytes.
+        cost: of each byte that lies in it; by default the pool's place in the order: 0 for the
+            fastest, 1 for the next.
     """
 
     name: str
@@ -140,9 +145,18 @@ class PoolProblem:
 
 @dataclass(frozen=True, slots=True)
 class PoolSolution:
-    """Per block its pool (by index) and offset, the pools' heights, the cost and a bound on it.
+    """Which pool each block lies in, and where.
 
-    The status speaks of the cost; the heights are what the packer reached, without a proof.
+    Attributes:
+        status: of the cost; the heights are what the packer reached, without a proof.
+        cost: of all blocks where they lie; None without a layout.
+        lower_bound: no layout costs less.
+        pools: the index of each block's pool.
+        offsets: of each block in its pool, in bytes.
+        heights: of the pools' layouts, in bytes.
+        method: the algorithm that chose the pools.
+        seconds: wall time.
+        cpu_seconds: processor time of all threads.
     """
 
     status: Status

@@ -122,7 +122,17 @@ class AllocationProblem:
 
 @dataclass(frozen=True, slots=True)
 class AllocationSolution:
-    """Offsets in the order of the problem's blocks, the height they reach, and a lower bound."""
+    """Offsets in the order of the problem's blocks, the height they reach, and a lower bound.
+
+    Attributes:
+        status: `optimal` exactly when the height is the lower bound.
+        height: the highest offset + size, in bytes; None without a layout.
+        lower_bound: no layout is lower.
+        offsets: one a block, in bytes; None without a layout.
+        method: the algorithm that found the layout.
+        seconds: wall time.
+        cpu_seconds: processor time of all threads.
+    """
 
     status: Status
     height: int | None

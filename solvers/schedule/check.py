@@ -84,7 +84,12 @@ def peak_of(problem: ScheduleProblem, order: Sequence[int]) -> int:
 
 
 def check(problem: ScheduleProblem, solution: ScheduleSolution) -> None:
-    """Raise `LowtideError` unless the solution's order is valid and its figures agree."""
+    """Raise `LowtideError` unless the solution's order is valid and its figures agree.
+
+    Args:
+        problem: what was scheduled.
+        solution: with an order or without; its bound is taken as it is.
+    """
     if solution.order is None:
         if solution.peak_bytes is not None:
             raise LowtideError("a solution without an order states a peak")

@@ -73,7 +73,16 @@ def read_instance(
     inputs_in_arena: bool | None = None,
     outputs_live_to_end: bool | None = None,
 ) -> ScheduleProblem:
-    """The problem in a file, without the names; see `read_named_instance`."""
+    """The problem in a file, without the names.
+
+    Args:
+        path: a scheduling instance in JSON.
+        inputs_in_arena: instead of what the file says; None for that.
+        outputs_live_to_end: likewise.
+
+    Raises:
+        InstanceError: the file is unreadable, too large, or not an instance.
+    """
     return read_named_instance(
         path, inputs_in_arena=inputs_in_arena, outputs_live_to_end=outputs_live_to_end
     ).problem

@@ -55,6 +55,10 @@ def create_session(
     recorded and packed, every later one takes the packed offsets. Runs are serialised. A file
     written with `--portable` gets a plain `InferenceSession`.
 
+    Args:
+        model: a file written by `optimize --peak-mem`.
+        threads: intra-op threads, 0 for ONNX Runtime's choice.
+
     Raises:
         ModelError: as `session_options`.
     """

@@ -247,6 +247,14 @@ def apply(
 ) -> Result:
     """Apply a saved plan to the model that it was made for, and verify it again.
 
+    Args:
+        plan: a plan, or the file that `plan_out` wrote.
+        model: the source, byte for byte the one of the plan.
+        output: where to write the result.
+        verify: execute source and result, compare the outputs, measure peak and latency.
+        threads: at most this many; all cores by default.
+        progress: told about stages.
+
     Raises:
         PlanError: the plan is malformed, was made for another model, or does not fit its graph.
     """
@@ -268,7 +276,14 @@ def plot(
     *,
     progress: Progress | None = None,
 ) -> Report:
-    """Draw a saved plan of a model; the ending of `output` says how, as in `Result.draw`.
+    """Draw a saved plan of a model.
+
+    Args:
+        plan: a plan, or the file that `plan_out` wrote.
+        model: the source, byte for byte the one of the plan.
+        output: its ending says how: .html, .svg, .png, .json (Chrome trace) or .pickle (memory
+            snapshot).
+        progress: told about stages.
 
     Raises:
         InputError: another ending, or a file that is read would be written over.

@@ -5,20 +5,44 @@ from __future__ import annotations
 import random
 import threading
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tigris.analysis.lifetime import compute_lifetimes
+from tigris.analysis.memory import compute_memory_timeline
+from tigris.graph.ir import AnalyzedGraph, OpNode, TensorInfo
 
 from lowtide.bench import allocations
+from lowtide.bench import tigris as table
 from lowtide.bench.instances import cut_rectangle
-from lowtide.bench.peers import vela
-from lowtide.errors import InputError
+from lowtide.bench.mobilenet import mobilenet_v2
+from lowtide.bench.networks import darts
+from lowtide.bench.onnx_networks import NETWORKS
+from lowtide.bench.peers import tigris, vela
+from lowtide.bench.record import load
+from lowtide.child import ChildError
+from lowtide.errors import InputError, LowtideError
+from lowtide.ir import Graph, Role
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
 from lowtide.solvers.allocation.exact import allocate
 from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution, Block
+from lowtide.solvers.schedule.check import peak_of
+from lowtide.solvers.schedule.exact import schedule
 from lowtide.solvers.status import Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _every_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner does not keep the tests' process on one core."""
+    monkeypatch.setattr(table, "one_core", lambda: None)
+
 
 VELA = sorted(vela.ALLOCATORS)
 
@@ -116,3 +140,141 @@ def test_vela_is_among_the_allocators_of_the_table() -> None:
     row = allocations.run("x", problem, VELA, runs=2, time_limit_s=5.0)
     for answer in row.answers.values():
         assert (answer.height, answer.status, answer.repeatable) == (7, "optimal", True)
+
+
+def test_tigris_is_understood_and_beaten_or_equalled(tmp_path: Path) -> None:
+    """Its figure, ours for its order, and what its runtime took are one; orders matter in DARTS."""
+    path = tmp_path / "darts.onnx"
+    onnx.save(darts(0, channels=8, side=32), path)
+    answer = tigris.ask(path)
+    assert answer.refused == ()
+    problem = tigris.problem_of(answer.graph)
+    assert peak_of(problem, range(problem.num_nodes)) == answer.graph.peak_bytes
+    whole = answer.plans[0]
+    assert (whole.stages, whole.fast) == (1, answer.graph.peak_bytes)
+    if not whole.not_executed:  # its wheel has no runtime for every machine
+        assert whole.measured_fast == answer.graph.peak_bytes
+    budgets = [each.budget for each in answer.plans]
+    assert budgets == sorted(budgets, reverse=True)
+    assert all(each.fast <= each.budget for each in answer.plans)
+    row = table.run(path, answer, time_limit_s=30.0)
+    assert row.best.bound == row.best.peak == row.best.arena < row.peak
+    assert row.file is not None
+    assert row.file.best.peak < row.file.tigris
+
+
+def test_tigris_takes_tflite_files(tmp_path: Path) -> None:
+    path = tmp_path / "mobilenet.tflite"
+    path.write_bytes(mobilenet_v2(32))
+    answer = tigris.ask(path, execute=False)
+    row = table.run(path, answer, time_limit_s=30.0)
+    assert (row.peak, row.file) == (answer.graph.peak_bytes, None)
+    assert row.plans[0].measured_fast is None
+    assert row.plans[0].total == row.plans[0].fast + row.plans[0].slow
+
+
+@st.composite
+def analyzed(draw: st.DrawFn) -> AnalyzedGraph:
+    """TiGrIS's own graph object: tensors of random sizes, reshapes, unread and repeated results."""
+    graph = AnalyzedGraph()
+
+    def tensor(name: str, size: int) -> str:
+        graph.tensors[name] = TensorInfo(name, (1, size), 1)
+        return name
+
+    sizes = st.integers(1, 40)
+    graph.model_inputs = [tensor(f"in{i}", draw(sizes)) for i in range(draw(st.integers(1, 2)))]
+    made = list(graph.model_inputs)
+    for step in range(draw(st.integers(1, 8))):
+        first = draw(st.sampled_from(made))
+        if draw(st.integers(0, 2)) == 0:
+            size = graph.tensors[first].shape[1]
+            kind, inputs, outputs = "Reshape", [first], [tensor(f"t{step}", size)]
+        else:
+            kind, inputs = "Op", [first, draw(st.sampled_from(made))]
+            outputs = [tensor(f"t{step}_{i}", draw(sizes)) for i in range(draw(st.integers(1, 2)))]
+        graph.ops.append(OpNode(f"op{step}", kind, inputs, outputs, step=step))
+        made += outputs
+    graph.model_outputs = draw(st.lists(st.sampled_from(made), max_size=2, unique=True))
+    return graph
+
+
+@settings(max_examples=150, deadline=None)
+@given(graph=analyzed())
+def test_the_definition_of_tigris_in_our_terms(graph: AnalyzedGraph) -> None:
+    compute_memory_timeline(compute_lifetimes(graph))
+    problem = tigris.problem_of(tigris.graph_of(graph))
+    order = tuple(range(problem.num_nodes))
+    assert peak_of(problem, order) == graph.peak_memory_bytes
+    best = schedule(problem)
+    assert best.peak_bytes is not None
+    assert best.lower_bound_bytes == best.peak_bytes <= graph.peak_memory_bytes
+
+
+def test_what_tigris_does_not_take_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "lstm.onnx"
+    onnx.save(NETWORKS["lstm"](), path)
+    answer = tigris.ask(path)
+    assert any("LSTM" in reason for reason in answer.refused)
+    assert answer.plans == ()
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    with pytest.raises(ChildError, match="is not an ONNX model"):
+        tigris.ask(broken)
+
+
+def diamond() -> Graph:
+    """x -> a; a -> b, c; b, c -> d; w -> e, which d reads too."""
+    graph = Graph("diamond")
+    x = graph.add_tensor("x", "uint8", [1], role=Role.INPUT)
+    made = {name: graph.add_tensor(name, "uint8", [1]) for name in "abcde"}
+    for name, reads in (("a", "x"), ("b", "a"), ("c", "a"), ("e", "x"), ("d", "bce")):
+        graph.add_op(name, "test", "Any", [made.get(r, x) for r in reads], [made[name]])
+    graph.add_output(made["d"])
+    return graph
+
+
+def test_orders_by_the_names_of_results() -> None:
+    """What is not named runs before its reader, or at the end; names that are not ours are none."""
+    graph = diamond()
+
+    def names(*results: str) -> str:
+        return "".join(op.name for op in table.ordered(graph, [[r] for r in results]))
+
+    assert names("a", "c", "folded", "b", "d") == "acbed"
+    assert names("a", "b", "c", "e", "d") == "abced"
+    assert names("a") == "abced"
+    with pytest.raises(LowtideError, match="`b` comes after `d`, which reads it"):
+        names("a", "c", "d", "b")
+
+
+def test_the_table_of_tigris(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "tigris"
+    arguments = ["--only", "unet.onnx", "lstm.onnx"]
+    assert table.main([*arguments, "--output", str(output)]) == 0
+    text = output.with_suffix(".md").read_text()
+    assert "- lstm.onnx: " in text
+    assert "| unet.onnx | 21 | 524,288 |" in text
+    result = load(output.with_suffix(".json"))
+    found = {measure.key: measure.value for measure in result.measures}
+    assert found["unet.onnx", "TiGrIS", "peak"] == found["unet.onnx", "lowtide", "peak"] == 524_288
+    assert found["unet.onnx", "lowtide", "rewritten"] < 524_288
+    assert "ours is less in" in capsys.readouterr().out
+
+
+def test_a_figure_of_tigris_that_is_not_ours_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.tflite"
+    graph = tigris.Graph(
+        (tigris.Op("Relu", ("x",), ("y",)),), {"x": 4, "y": 4}, {}, ("x",), ("y",), 64
+    )
+    answer = tigris.Answer((), graph, (), ())
+    assert table.run(path, answer, time_limit_s=1.0).peak == 64
+    wrong = replace(answer, graph=replace(graph, peak_bytes=60))
+    with pytest.raises(LowtideError, match="TiGrIS says 60, we say 64"):
+        table.run(path, wrong, time_limit_s=1.0)
+    other = replace(answer, plans=(tigris.Plan(64, 1, 0, 64, 0, 96, 0),))
+    with pytest.raises(LowtideError, match="64 expected, it took 96"):
+        table.run(path, other, time_limit_s=1.0)
+    early = replace(graph, inputs=())
+    with pytest.raises(LowtideError, match="reads `x` before it is made"):
+        tigris.problem_of(early)

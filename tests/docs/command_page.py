@@ -20,10 +20,10 @@ _HEAD = """# Command line
 
 Made from the commands themselves: `pytest tests/docs --update-golden` writes this page anew.
 
-`lowtide COMMAND --help` prints the same. `optimize` is also a command of its own: `optimize MODEL` is
-`lowtide optimize MODEL`. Sizes are written `256KiB`, `64K` (1024), `300kB` (1000) or in bytes; durations `500ms`,
-`30s`, `2m`, `1h`. Reports go to stdout, progress and errors to stderr; how a command ends says its
-[exit code](formats.md#exit-codes).
+`lowtide COMMAND --help` prints the same. `optimize` is also a command of its own: `optimize MODEL`
+is `lowtide optimize MODEL`. Sizes are written `256KiB`, `64K` (1024), `300kB` (1000) or in bytes;
+durations `500ms`, `30s`, `2m`, `1h`. Reports go to stdout, progress and errors to stderr; how a
+command ended, its [exit code](formats.md#exit-codes) says.
 """
 
 
@@ -53,7 +53,7 @@ def _section(name: str, command: object) -> str:
     words = ["lowtide", name, *(["[OPTIONS]"] if options else []), *map(_metavar, arguments)]
     text = inspect.cleandoc(str(getattr(command, "help", "")))
     lines = [f"## lowtide {name}", "", "```text", " ".join(words), "```", "", text, ""]
-    rows = [(f"`{_metavar(p)}`", _meaning(p)) for p in arguments]
+    rows = [(_code(_metavar(p)), _meaning(p)) for p in arguments]
     rows += [(_spelling(p), _meaning(p)) for p in options]
     if rows:
         lines += ["| | |", "|---|---|", *(f"| {left} | {right} |" for left, right in rows), ""]
@@ -62,7 +62,7 @@ def _section(name: str, command: object) -> str:
 
 def _metavar(parameter: object) -> str:
     given = getattr(parameter, "metavar", None)
-    return str(given or getattr(parameter, "name", "")).replace("|", r"\|")
+    return str(given or getattr(parameter, "name", ""))
 
 
 def _spelling(parameter: object) -> str:
@@ -73,14 +73,19 @@ def _spelling(parameter: object) -> str:
         descriptor = getattr(parameter, "type_descriptor", None)
         kind = getattr(descriptor, "annotation", str)
         value = " " + (_metavar(parameter) if getattr(parameter, "metavar", None) else _kind(kind))
-    return ", ".join(f"`{name}{value}`" for name in names)
+    return ", ".join(_code(f"{name}{value}") for name in names)
+
+
+def _code(text: str) -> str:
+    """As code in a cell of a table: a bar in backticks is read differently here and there."""
+    return f"<code>{text.replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def _kind(kind: object) -> str:
     """What to write for a value: the choices of an enumeration, else N or TEXT."""
     choices = cast("Mapping[str, object] | None", getattr(kind, "__members__", None))
     if choices is not None:
-        return r"\|".join(str(choice) for choice in choices.values())
+        return "|".join(str(choice) for choice in choices.values())
     return {Path: "PATH", int: "N"}.get(cast("type", kind), "TEXT")
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide.cli import main, optimize_main
@@ -18,11 +21,12 @@ from tests.docs.examples import ROOT, commands_of, difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.docs.examples import Block
 
 __all__ = ["Shell", "check_pip"]
+
+_BIN = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def _execute(text: str, words: list[str], folder: Path) -> tuple[int, str]:
         done = subprocess.run(
             ["bash", "-c", text],
             cwd=folder,
+            env={**os.environ, "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

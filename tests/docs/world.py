@@ -60,12 +60,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-x, y = np.ones((16, 32), np.float32), np.ones((16, 1), np.float32)
+x, y = np.ones((2, 64), np.float32), np.ones((2, 1), np.float32)
 
 
 def network():
-    layers = [keras.layers.Dense(32, activation="relu") for _ in range(6)]
-    return keras.Sequential([keras.Input((32,)), *layers, keras.layers.Dense(1)])
+    layers = [keras.layers.Dense(64, activation="relu") for _ in range(4)]
+    return keras.Sequential([keras.Input((64,)), *layers, keras.layers.Dense(1)])
 
 
 model, trained = network(), network()
@@ -81,12 +81,12 @@ def train_step(x, y):
     return loss
 """
 
-_SERVED = '''
+_SERVED = """
 folder = "saved_model_dir"
 
 
 class Served(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec((16, 32), name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((2, 64), name="x")])
     def serve(self, x):
         return {"y": self.model(x)}
 
@@ -94,9 +94,9 @@ class Served(tf.Module):
 served = Served()
 served.model = model
 tf.saved_model.save(served, folder, signatures={"serving_default": served.serve})
-'''
+"""
 
-_TVM = '''
+_TVM = """
 import tvm
 from tvm import relax
 
@@ -105,7 +105,7 @@ from lowtide.bench.tvm_training_networks import mlp
 adjoint = mlp(layers=3, batch=64, width=32).module()
 module = tvm.IRModule({"main": adjoint["main"]})
 weights = list(module["main"].params[2:])
-'''
+"""
 
 # What a page's blocks of Python find already there: values that belong to the reader.
 SETUP: dict[str, str] = {

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lowtide.bench.book.claim import Value
     from lowtide.bench.book.results import Record
 
-__all__ = ["checkpoints", "conformance", "example", "gains", "rivals", "tvm_plans"]
+__all__ = ["checkpoints", "conformance", "example", "gains", "rivals", "seeds", "tvm_plans"]
 
 
 def example(found: Record) -> Record:
@@ -62,6 +62,12 @@ def conformance(found: Record) -> Sequence[Value]:
     rows = found.records("rows")
     passing = [row for row in rows if row.text("outcome") in ("pass", "bound")]
     return [len(passing), len(rows), len({row.text("operator") for row in passing})]
+
+
+def seeds(found: Record) -> Sequence[Value]:
+    """Of recomputation, as a word: the same number in every row."""
+    (count,) = {len(row.numbers("overheads")) for row in found.records("rows")}
+    return [spelled(count)]
 
 
 def rivals(found: Record, name: str) -> tuple[int, float]:

@@ -45,3 +45,4 @@ ORDERS: dict[str, Callable[[ScheduleProblem], tuple[int, ...]]] = {
     "inductor_bfs": inductor_bfs,
     "inductor_dfs": inductor_dfs,
 }
+"""Every named order: from a problem to a permutation of its nodes."""
