@@ -95,6 +95,11 @@ SUITES: dict[str, Suite] = {
                 full=("--order", "fixed", "--solver", "auto", "--seeds", "1"),
                 instances=True,
             ),
+            Experiment(
+                "remat_blocks",
+                "remat",
+                full=("--solver", "blocks", "--seeds", "1", "--only", "transformer_20005"),
+            ),
             Experiment("remat_solvers", quick=("--time-limit", "2"), instances=True),
             Experiment("remat_fronts", instances=True),
         ),
@@ -104,6 +109,7 @@ SUITES: dict[str, Suite] = {
         "bytes of activations and kernel scratch in a run, without weights and inputs",
         (
             Experiment("models", quick=("--threads", "1", "--only", "randwire", "nasnet", "darts")),
+            Experiment("wirings"),
             Experiment("rewriting"),
             Experiment("op_costs"),
         ),
@@ -132,7 +138,11 @@ SUITES: dict[str, Suite] = {
                 ),
                 needs=("tensorflow",),
             ),
+            Experiment("xla_steps", needs=("tensorflow",)),
             Experiment("remat_ratios", needs=("tensorflow",)),
+            Experiment("onnx_targets", needs=("tensorflow", "tflite_micro", "ai_edge_litert")),
+            Experiment("onnx_conversions", needs=("tensorflow", "ai_edge_litert")),
+            Experiment("onnx_conformance", needs=("tensorflow",)),
         ),
     ),
     "tvm": Suite(

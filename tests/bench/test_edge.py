@@ -93,8 +93,8 @@ def test_the_command(
     assert err.startswith("good ")
     content = json.loads(output.with_suffix(".json").read_text())
     assert [row["name"] for row in content["rows"]] == ["good"]
-    assert content["settings"]["runs"] == 1
-    assert content["settings"]["tflite-micro"] != "-"
+    assert content["manifest"]["settings"]["runs"] == 1
+    assert content["manifest"]["versions"]["tflite-micro"]
     assert str(tmp_path) not in output.with_suffix(".json").read_text()
 
 
