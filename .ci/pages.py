@@ -7,6 +7,7 @@ On the site, docs/ is the root and every other file keeps its path below it. So
     bench/results/remat.md    ->  bench/results/remat.md       (a page)
     solvers/remat/cover.py    ->  solvers/remat/cover.py.md    (a page that shows the source)
     bench/results/growth.svg  ->  bench/results/growth.svg     (copied)
+    README.md                 ->  readme.md                    (index.md is the home page)
 
 and links are rewritten from the one to the other. What is linked is found from the pages of docs/
 on, through the pages that come in. A link to a folder, or to nothing, is an error.
@@ -61,14 +62,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if not source.is_file():
             raise PluginError(f"a page links to {path}, which is not a file of the repository")
         uri, language = uri_of(path), _LANGUAGES.get(source.suffix)
-        if files.get_file_from_path(uri) is not None:
-            raise PluginError(f"{path} and docs/{uri} would be the same page")
         hidden = InclusionLevel.NOT_IN_NAV
         if language is not None:
             content = shown(path, source.read_text(encoding="utf-8"), language)
             file = File.generated(config, uri, content=content, inclusion=hidden)
         else:
             file = File.generated(config, uri, abs_src_path=str(source), inclusion=hidden)
+        same = next((each for each in files if each.dest_uri == file.dest_uri), None)
+        if same is not None:
+            raise PluginError(f"{path} and {same.src_uri} would be the same page")
         files.append(file)
         if source.suffix == ".md":
             pending += [path for path, _ in links(source.read_text(encoding="utf-8"), path)]
@@ -80,13 +82,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     del config, files
     file = page.file
     path = file.src_uri if file.generated_by else f"docs/{file.src_uri}"
-    return rewritten(markdown, path)
+    return rewritten(markdown, "README.md" if path == "readme.md" else path)
 
 
 def uri_of(path: str) -> str:
     """Where a file of the repository is on the site."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
+    if path == "README.md":
+        return "readme.md"  # or it would be index.html, which docs/index.md is
     return f"{path}.md" if Path(path).suffix in _LANGUAGES else path
 
 
