@@ -18,13 +18,18 @@ _PAGE = "README.md"
 _SRAM = 256 << 10
 
 
-def _arenas(found: Record) -> Sequence[Value]:
+def _arenas(found: Record) -> tuple[int, int]:
     before, after = (
         found.one("rows", network="MobileNetV2 0.35, 144x144", way=way).whole("arena_bytes")
         for way in ("file", "arena")
     )
-    holds(before > _SRAM >= after, "the file does not fit into 256 KiB, and the result does")
-    return [before, after]
+    return before, after
+
+
+def _fits(found: Record) -> Sequence[Value]:
+    before, after = _arenas(found)
+    holds(before > _SRAM >= after, "the file does not fit, and the result does")
+    return [before, after, _SRAM >> 10]
 
 
 def _nasnet(found: Record) -> Sequence[Value]:
@@ -55,9 +60,9 @@ def _proven(found: Record) -> Sequence[Value]:
 CLAIMS = (
     Claim(
         _PAGE,
-        "{:,} bytes do not fit into 256 KiB, Lowtide's {:,} bytes do",
+        "{0:,} bytes do not fit into {2} KiB, Lowtide's {1:,} bytes do",
         "tiling.json",
-        _arenas,
+        _fits,
     ),
     Claim(_PAGE, "falls from {:,} to {:,} bytes, same bits", "tiling.json", _arenas),
     Claim(
