@@ -11,7 +11,9 @@ Three tables, of the models that TiGrIS takes; the others are listed with its re
    Runtime's kernels hold memory (in place, with workspace), inputs counted.
 3. *Tiles*: the two memories of its plans within budgets, and one memory of ours, rewritten.
 
-TiGrIS runs in a child process. It has no time limit of its own; ours is the scheduler's.
+Models are those of `networks` and `onnx_networks` (the onnx package's light models with drawn
+weights; what goes into a last softmax is an output too) and `mobilenet` in int8. TiGrIS runs in a
+child process; the time limit is our scheduler's.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +36,7 @@ from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
 from lowtide.bench.peers.tigris import Answer, Plan, ask, problem_of
 from lowtide.bench.protocol import end, geometric_mean, markdown, one_core, write
 from lowtide.bench.record import Measure, digest
-from lowtide.errors import LowtideError
+from lowtide.errors import LowtideError, MissingExtraError
 from lowtide.frontends.onnx import import_graph, read
 from lowtide.ir import Accounting, simulate
 from lowtide.passes.lower import lower
@@ -399,6 +402,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--time-limit", type=float, default=60.0, metavar="S", help="of a solver")
     parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
+    if find_spec("tigris") is None:
+        raise MissingExtraError('TiGrIS is not installed: pip install "lowtide[peers]"')
     one_core()
     rows: list[Row] = []
     models: dict[str, str] = {}

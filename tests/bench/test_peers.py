@@ -24,7 +24,7 @@ from lowtide.bench.onnx_networks import NETWORKS
 from lowtide.bench.peers import tigris, vela
 from lowtide.bench.record import load
 from lowtide.child import ChildError
-from lowtide.errors import InputError, LowtideError
+from lowtide.errors import InputError, LowtideError, MissingExtraError
 from lowtide.ir import Graph, Role
 from lowtide.solvers.allocation.bound import lower_bound
 from lowtide.solvers.allocation.check import check
@@ -278,3 +278,12 @@ def test_a_figure_of_tigris_that_is_not_ours_is_an_error(tmp_path: Path) -> None
     early = replace(graph, inputs=())
     with pytest.raises(LowtideError, match="reads `x` before it is made"):
         tigris.problem_of(early)
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> None:
+        return None
+
+    monkeypatch.setattr(table, "find_spec", none)
+    with pytest.raises(MissingExtraError, match=r"lowtide\[peers\]"):
+        table.main(["--only", "unet.onnx"])
