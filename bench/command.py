@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowtide.bench.suites import SUITES, Experiment, require
-from lowtide.errors import LowtideError
+from lowtide.errors import LowtideError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +70,14 @@ def run_suite(
     if not chosen:
         known = ", ".join(experiment.name for experiment in SUITES[name].experiments)
         raise typer.BadParameter(f"suite {name} has no such experiment; it has: {known}")
-    for experiment in chosen:
-        require(name, experiment)
+    for experiment in list(chosen):
+        try:
+            require(name, experiment)
+        except MissingExtraError as error:
+            if not experiment.optional or only:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            chosen.remove(experiment)
     output.mkdir(parents=True, exist_ok=True)
     print(f"{name}: peak is {SUITES[name].peak}", file=sys.stderr)
     failed = False

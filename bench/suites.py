@@ -34,6 +34,7 @@ class Experiment:
         full: its arguments for a whole run.
         instances: whether it takes `--instances`.
         needs: modules of extras.
+        optional: it is left out where these are missing: a peer that not everyone installs.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Experiment:
     full: tuple[str, ...] = ()
     instances: bool = False
     needs: tuple[str, ...] = ()
+    optional: bool = False
 
     @property
     def module(self) -> str:
@@ -72,7 +74,7 @@ SUITES: dict[str, Suite] = {
                 instances=True,
             ),
             Experiment("growth", quick=("--sizes", "1000", "3000")),
-            Experiment("tigris", needs=("tigris",)),
+            Experiment("tigris", needs=("tigris",), optional=True),
         ),
     ),
     "allocation": Suite(

@@ -313,7 +313,9 @@ def plan(prepared: Prepared, progress: Progress | None = None) -> Planned:
     certificate = state.plan.certificate
     kept = certificate is None or certificate.method == "source"
     if kept and not prepared.rewrites:  # those leave the ops in an order that was searched for
-        notes.append("no better order was found: the input's order is kept")
+        default = start.peak_bytes < prepared.source_order.peak_bytes
+        whose = "the runtime's own" if default else "the input's"
+        notes.append(f"no better order was found: {whose} order is kept")
     if (
         settings.work_limit is not None
         and certificate is not None

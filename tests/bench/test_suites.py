@@ -103,6 +103,28 @@ def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
         require("none", EXPERIMENTS[0])
 
 
+def test_a_peer_that_is_not_installed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def find_nothing(name: str) -> None:
+        del name
+
+    def ran(called: list[str]) -> int:
+        names.append(called[2])
+        return 0
+
+    names: list[str] = []
+    monkeypatch.setattr(suites, "find_spec", find_nothing)
+    monkeypatch.setattr(command.subprocess, "call", ran)
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "none")
+    assert run("schedule", "--output", str(tmp_path)) == 0
+    assert names == ["lowtide.bench.schedules", "lowtide.bench.growth"]
+    assert 'left out: suite schedule: tigris needs tigris: pip install "lowtide[peers]"' in (
+        capfd.readouterr().err
+    )
+    assert run("schedule", "--only", "tigris", "--output", str(tmp_path)) == 2
+
+
 def test_a_missing_extra_is_named_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
