@@ -195,12 +195,31 @@ def _batches() -> str:
     return grid(header, "lrrrrlr", rows)
 
 
+def _tigris() -> str:
+    header = ["model", "ops", "TiGrIS's order", "best order", "ratio"]
+    header += ["TiGrIS's tiles: both memories", "Lowtide, rewritten", "more operations"]
+    rows: list[list[str]] = []
+    for row in load("tigris.json").records("rows"):
+        peak, best = row.whole("peak"), row.whole("best", "peak")
+        sums = [plan.whole("fast") + plan.whole("slow") for plan in row.records("plans")]
+        ours = row.get("rewritten")
+        cells = [row.text("model"), f"{row.whole('ops'):,}", f"{peak:,}", f"{best:,}"]
+        cells += [f"{peak / best:.3f}", f"{min(sums):,}"]
+        if ours is None:
+            rows.append([*cells, "-", "-"])
+            continue
+        more = f"{100 * row.number('more_operations'):+.1f} %"
+        rows.append([*cells, f"{row.whole('rewritten'):,}", more])
+    return grid(header, "l" + "r" * (len(header) - 1), rows)
+
+
 TABLES = {
     "definitions_of_peak": Table((), _peaks),
     "book_orders": Table(("schedules.json",), _orders),
     "book_serenity": Table(("rewriting.json",), _serenity),
     "book_layouts": Table(("allocations.json",), _layouts),
     "book_remat": Table(("remat.json",), _remat),
+    "book_tigris": Table(("tigris.json",), _tigris),
     "book_checkmate": Table(("remat_ratios.json",), _checkmate),
     "book_batches": Table(("tensorflow.json",), _batches),
 }
