@@ -1,5 +1,8 @@
-"""`python -m lowtide.bench`."""
+"""`python -m lowtide.bench`, which is `lowtide bench`."""
 
-from lowtide.bench.command import main
+from lowtide.cli import bench_main
 
-main()
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    bench_main()

@@ -6,6 +6,7 @@ command that anyone can repeat, and so that nothing that one loads is measured w
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowtide.bench.suites import SUITES, Experiment, require
-from lowtide.errors import LowtideError, MissingExtraError
+from lowtide.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,12 @@ RESULTS = _HERE / "results"  # of whole ones
 Quick = Annotated[bool, typer.Option("--quick", help="A part of it, in seconds to a minute.")]
 Instances = Annotated[
     Path | None,
-    typer.Option(help="Instances of your own, for experiments that take them.", metavar="DIR"),
+    typer.Option(
+        help="Instances of your own, for experiments that take them.",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+    ),
 ]
 Output = Annotated[
     Path, typer.Option("-o", "--output", help="Where results are written.", metavar="DIR")
@@ -60,16 +66,19 @@ def run_suite(
         0; 1 where an experiment failed, or with `check` a measure is worse than in the baseline.
 
     Raises:
-        LowtideError: an option or a missing extra; nothing has run then.
+        LowtideError: an option, a missing extra, or a folder that cannot be written; nothing has
+            run then.
     """
+    known = [each.name for each in SUITES[name].experiments if not quick or each.quick is not None]
+    wrong = [each for each in only or () if each not in known]
+    if wrong:
+        kind = "quick experiment" if quick else "experiment"
+        raise typer.BadParameter(
+            f"suite {name} has no {kind} {', '.join(wrong)}; it has: {', '.join(known)}"
+        )
     chosen = [
-        experiment
-        for experiment in SUITES[name].experiments
-        if (not quick or experiment.quick is not None) and (not only or experiment.name in only)
+        experiment for experiment in SUITES[name].experiments if experiment.name in (only or known)
     ]
-    if not chosen:
-        known = ", ".join(experiment.name for experiment in SUITES[name].experiments)
-        raise typer.BadParameter(f"suite {name} has no such experiment; it has: {known}")
     for experiment in list(chosen):
         try:
             require(name, experiment)
@@ -78,7 +87,12 @@ def run_suite(
                 raise
             print(f"left out: {error}", file=sys.stderr)
             chosen.remove(experiment)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error}") from error
+    if not os.access(output, os.W_OK):
+        raise InputError(f"{output} cannot be written: no permission")
     print(f"{name}: peak is {SUITES[name].peak}", file=sys.stderr)
     failed = False
     for place, experiment in enumerate(chosen, 1):
@@ -165,14 +179,3 @@ def add_to(app: typer.Typer) -> None:
         app.command(name)(_suite_command(name))
     app.command("compare", no_args_is_help=True)(compare)
     app.command("list")(list_suites)
-
-
-def main() -> None:
-    """The command `python -m lowtide.bench`."""
-    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
-    add_to(app)
-    try:
-        app(prog_name="python -m lowtide.bench")
-    except LowtideError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -133,13 +133,23 @@ def load(path: Path) -> Record:
     if schema != SCHEMA:
         raise InputError(f"{path}: the schema is {schema!r}, not {SCHEMA!r}")
     try:
-        told = dict(content["manifest"])
-        told["command"] = tuple(told["command"])
+        manifest = _manifest(content["manifest"])
         measures = tuple(_measure(entry) for entry in content["measures"])
         rest = {k: v for k, v in content.items() if k not in ("schema", "manifest", "measures")}
-        return Record(Manifest(**told), measures, rest)
-    except (KeyError, TypeError, ValueError) as error:
+        return Record(manifest, measures, rest)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is a damaged result: {error!r}") from error
+
+
+def _manifest(told: Mapping[str, Any]) -> Manifest:
+    found = Manifest(**{**told, "command": tuple(told["command"])})
+    objects: Sequence[object] = (found.settings, found.machine, found.versions, found.models)
+    if not isinstance(found.experiment, str) or not all(isinstance(each, dict) for each in objects):
+        raise ValueError("no manifest")
+    seconds = found.machine.get("calibration_cpu_s", 1.0)
+    if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ValueError(f"no CPU-seconds: {seconds!r}")
+    return found
 
 
 def _measure(entry: Mapping[str, Any]) -> Measure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ def _entry(**changes: object) -> dict[str, object]:
     return {"case": "a", "who": "b", "what": "c", "unit": "s", "value": 1, **changes}
 
 
+def _manifest(**changes: object) -> dict[str, object]:
+    return {**asdict(MANIFEST), **changes}
+
+
 def _document(**changes: object) -> dict[str, object]:
     document = json.loads(Record(MANIFEST, (Measure("a", "b", "c", "s", 1.0),)).to_json())
     return {**document, **changes}
@@ -68,6 +73,16 @@ def _document(**changes: object) -> dict[str, object]:
         json.dumps(_document(schema="lowtide.bench/2")),
         json.dumps(_document(manifest={})),
         json.dumps(_document(manifest=None)),
+        *(
+            json.dumps(_document(manifest=_manifest(**change)))
+            for change in (
+                {"experiment": 3},
+                {"machine": None},
+                {"models": [1]},
+                {"machine": {"calibration_cpu_s": "x"}},
+                {"machine": {"calibration_cpu_s": 0}},
+            )
+        ),
         json.dumps(_document(measures=3)),
         json.dumps(_document(measures=[{"more": 1}])),
         json.dumps(_document(measures=[{"case": "a"}])),
@@ -79,6 +94,7 @@ def _document(**changes: object) -> dict[str, object]:
                 {"value": None},
                 {"value": True},
                 {"value": float("nan")},
+                {"value": 10**400},
                 {"case": 1},
                 {"more": 1},
             )

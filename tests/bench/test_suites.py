@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -98,9 +100,29 @@ def test_an_experiment_that_fails_fails_the_suite(tmp_path: Path) -> None:
 def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("schedule", "--only", "none") == 2
     assert "schedules, growth" in capfd.readouterr().err
+    assert run("schedule", "--only", "growth", "--only", "none") == 2
+    assert "no experiment none; it has: schedules, growth, tigris" in capfd.readouterr().err
+    assert run("schedule", "--quick", "--only", "tigris") == 2
+    assert "no quick experiment tigris; it has: schedules, growth" in capfd.readouterr().err
+    assert run("schedule", "--instances", "no-such-folder") == 2
+    assert "no-such-folder" in capfd.readouterr().err
     assert run("none") == 2
     with pytest.raises(InputError, match="no suite `none`; there are: schedule, "):
         require("none", EXPERIMENTS[0])
+
+
+def test_where_nothing_can_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert run("schedule", "--quick", "--only", "growth", "-o", str(tmp_path / "file")) == 2
+    assert "file cannot be written" in capfd.readouterr().err
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lowtide.bench", "compare", str(tmp_path / "none.json")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
 
 
 def test_a_peer_that_is_not_installed_is_left_out(

@@ -21,7 +21,7 @@ from lowtide.errors import LowtideError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["app", "main", "optimize_app", "optimize_main"]
+__all__ = ["app", "bench_main", "main", "optimize_app", "optimize_main"]
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -85,6 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def optimize_main(arguments: Sequence[str] | None = None) -> None:
     """The command `optimize`."""
     _run(optimize_app, "optimize", arguments)
+
+
+def bench_main(arguments: Sequence[str] | None = None) -> None:
+    """The command `python -m lowtide.bench`."""
+    _run(bench_app, "python -m lowtide.bench", arguments)
 
 
 def _run(application: typer.Typer, name: str, arguments: Sequence[str] | None) -> None:
