@@ -26,6 +26,7 @@ from lowtide.backends.tflite.tflm import (
 from lowtide.backends.tflite.tflm.lifetimes import arena_buffers, scopes_of
 from lowtide.backends.tflite.tflm.planner import ONLINE, place_greedily
 from lowtide.bench.mobilenet import mobilenet_v2
+from lowtide.bench.protocol import end
 from lowtide.errors import LowtideError
 from lowtide.frontends.tflite import TfliteDialect, import_graph, read
 from lowtide.passes.rewrite.registry import parse_rewrite
@@ -222,7 +223,7 @@ def _text(
     return f'<text class="{style}" x="{x:g}" y="{y:g}"{more}>{text}</text>'
 
 
-def main() -> None:
+def main() -> int:
     """Execute both and write the picture.
 
     Raises:
@@ -242,7 +243,8 @@ def main() -> None:
                 f"{row['head_bytes']} and {row['arena_bytes']}: run lowtide.bench.tiling anew"
             )
     options.output.write_text(draw(before, after, cast("float", tiled["more_operations"])))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end(main)

@@ -39,7 +39,7 @@ from lowtide.bench.onnx_conformance_table import (
     measures,
     table,
 )
-from lowtide.bench.protocol import write
+from lowtide.bench.protocol import end, write
 from lowtide.errors import ModelError
 
 if TYPE_CHECKING:
@@ -224,4 +224,4 @@ def _routes(verdicts: Sequence[Verdict]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from lowtide.backends.tensorflow import convert
 from lowtide.bench.networks import NETWORKS as BRANCHING
 from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
-from lowtide.bench.protocol import markdown, write
+from lowtide.bench.protocol import end, markdown, write
 from lowtide.bench.record import Measure
 from lowtide.errors import LowtideError
 from lowtide.frontends.onnx import read
@@ -153,4 +153,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

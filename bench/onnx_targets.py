@@ -25,7 +25,7 @@ import onnx
 
 from lowtide.bench.networks import NETWORKS as BRANCHING
 from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
-from lowtide.bench.protocol import markdown, write
+from lowtide.bench.protocol import end, markdown, write
 from lowtide.bench.record import Measure
 from lowtide.errors import LowtideError
 from lowtide.optimizer import optimize
@@ -199,4 +199,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -22,7 +22,7 @@ import onnx
 
 import lowtide
 from lowtide.bench.networks import randwire
-from lowtide.bench.protocol import markdown, write
+from lowtide.bench.protocol import end, markdown, write
 from lowtide.bench.record import Measure
 
 if TYPE_CHECKING:
@@ -196,4 +196,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lowtide.bench.protocol import markdown, one_core, write
+from lowtide.bench.protocol import end, markdown, one_core, write
 from lowtide.bench.record import Measure
 from lowtide.errors import BudgetNotMetError
 
@@ -229,4 +229,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -1,10 +1,9 @@
 """`python -m lowtide.bench.book`: see `bench/book/__init__.py`."""
 
-import sys
-
 from lowtide.bench.book.command import main
+from lowtide.bench.protocol import end
 
 __all__: list[str] = []
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -91,13 +91,17 @@ def problems(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the tables into the pages, or check them; 1 where something is wrong."""
+    """Write the tables into the pages, or check them; 1 where something is wrong.
+
+    Raises:
+        BookError: there are no pages.
+    """
     parser = argparse.ArgumentParser(prog="python -m lowtide.bench.book", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1, and why")
     parser.add_argument("--root", type=Path, default=ROOT, help="of the pages; results are ours")
     options = parser.parse_args(arguments)
+    before = pages(options.root)
     try:
-        before = pages(options.root)
         after = rendered(before)
         wrong = problems(after)
     except BookError as error:

@@ -137,7 +137,7 @@ def test_a_peer_that_is_not_installed_is_left_out(
 
     names: list[str] = []
     monkeypatch.setattr(suites, "find_spec", find_nothing)
-    monkeypatch.setattr(command.subprocess, "call", ran)
+    monkeypatch.setattr(subprocess, "call", ran)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "none")
     assert run("schedule", "--output", str(tmp_path)) == 0
     assert names == ["lowtide.bench.schedules", "lowtide.bench.growth"]
