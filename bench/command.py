@@ -107,6 +107,9 @@ def run_suite(
         baseline = (BASELINE if quick else RESULTS) / written.name
         if code == 0 and baseline.exists():
             failed |= _compared(baseline, written, tolerance) and check
+        elif code == 0:
+            print(f"{experiment.name}: there is no committed result of it here", file=sys.stderr)
+            failed |= check
     print(f"results are in {output}", file=sys.stderr)
     return 1 if failed else 0
 
