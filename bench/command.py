@@ -99,6 +99,8 @@ def run_suite(
         stem = output / experiment.name
         begin = time.perf_counter()
         print(f"[{place} of {len(chosen)}] {experiment.name}", file=sys.stderr, flush=True)
+        if experiment.peak:
+            print(f"{experiment.name}: peak is {experiment.peak}", file=sys.stderr, flush=True)
         code = subprocess.call(_command(experiment, stem, quick=quick, instances=instances))
         seconds = time.perf_counter() - begin
         print(f"{experiment.name}: exit {code}, {seconds:.1f} s", file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from lowtide.bench.record import Manifest, Measure, Record
-from lowtide.bench.suites import suite_of
+from lowtide.bench.suites import peak_of
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
@@ -163,7 +163,6 @@ def write(
 
     The experiment is named after the file, and its command is this process's.
     """
-    suite = suite_of(output.name)
     known = machine()
     here: dict[str, object] = {key: known.pop(key) for key in ("cpu", "cores", "system")}
     here["calibration_cpu_s"] = calibrate()
@@ -175,7 +174,7 @@ def write(
         commit=known.pop("commit", ""),
         versions=known,
         models=models or {},
-        peak=suite.peak if suite is not None else "",
+        peak=peak_of(output.name),
         note=note,
     )
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from lowtide.errors import InputError, MissingExtraError
 
-__all__ = ["EXTRAS", "SUITES", "Experiment", "Suite", "require", "suite_of"]
+__all__ = ["EXTRAS", "SUITES", "Experiment", "Suite", "peak_of", "require"]
 
 # The module by which an extra is known to be there, and the extra.
 EXTRAS = {
@@ -35,6 +35,7 @@ class Experiment:
         instances: whether it takes `--instances`.
         needs: modules of extras.
         optional: it is left out where these are missing: a peer that not everyone installs.
+        peak: what the word means in it, where that is not what its suite says.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Experiment:
     instances: bool = False
     needs: tuple[str, ...] = ()
     optional: bool = False
+    peak: str = ""
 
     @property
     def module(self) -> str:
@@ -53,14 +55,15 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Experiments under one definition of what is measured."""
+    """Experiments under one definition of peak, but for those that have their own."""
 
     summary: str
     peak: str
     experiments: tuple[Experiment, ...]
 
 
-_LIVE = "most bytes of buffers live at once; views and results in place share storage"
+_LIVE = "most bytes of the instance's buffers live at once; in place only what it lists"
+_BUDGETED = f"{_LIVE}; the budget is a part of the input order's peak"
 
 SUITES: dict[str, Suite] = {
     "schedule": Suite(
@@ -74,7 +77,14 @@ SUITES: dict[str, Suite] = {
                 instances=True,
             ),
             Experiment("growth", quick=("--sizes", "1000", "3000")),
-            Experiment("tigris", needs=("tigris",), optional=True),
+            Experiment(
+                "tigris",
+                needs=("tigris",),
+                optional=True,
+                peak="most bytes live at once, inputs among them: by TiGrIS's definition, nothing "
+                "in place and sizes in steps of 32 bytes; of the file's operators, as ONNX Runtime "
+                "holds them",
+            ),
         ),
     ),
     "allocation": Suite(
@@ -84,7 +94,7 @@ SUITES: dict[str, Suite] = {
     ),
     "remat": Suite(
         "recomputation: overhead and proof at parts of the peak, beside published strategies",
-        f"{_LIVE}; the budget is a part of the input order's peak",
+        _BUDGETED,
         (
             Experiment(
                 "remat",
@@ -112,8 +122,12 @@ SUITES: dict[str, Suite] = {
         (
             Experiment("models", quick=("--threads", "1", "--only", "randwire", "nasnet", "darts")),
             Experiment("wirings"),
-            Experiment("rewriting"),
-            Experiment("op_costs"),
+            Experiment(
+                "rewriting",
+                peak="bytes of activations and kernel scratch in a run of ONNX Runtime, or in the "
+                "head of TensorFlow Lite Micro's arena",
+            ),
+            Experiment("op_costs", peak="not measured: costs of operators"),
         ),
     ),
     "tflm": Suite(
@@ -140,11 +154,32 @@ SUITES: dict[str, Suite] = {
                 ),
                 needs=("tensorflow",),
             ),
-            Experiment("xla_steps", needs=("tensorflow",)),
-            Experiment("remat_ratios", needs=("tensorflow",)),
-            Experiment("onnx_targets", needs=("tensorflow", "tflite_micro", "ai_edge_litert")),
-            Experiment("onnx_conversions", needs=("tensorflow", "ai_edge_litert")),
-            Experiment("onnx_conformance", needs=("tensorflow",)),
+            Experiment(
+                "xla_steps",
+                needs=("tensorflow",),
+                peak="bytes of the buffers that XLA assigns: temporaries and results",
+            ),
+            Experiment(
+                "remat_ratios",
+                needs=("tensorflow",),
+                peak=f"{_BUDGETED}, planned and not run",
+            ),
+            Experiment(
+                "onnx_targets",
+                needs=("tensorflow", "tflite_micro", "ai_edge_litert"),
+                peak="bytes that a call allocates, in TensorFlow and in LiteRT; in TensorFlow Lite "
+                "Micro the least arena that works",
+            ),
+            Experiment(
+                "onnx_conversions",
+                needs=("tensorflow", "ai_edge_litert"),
+                peak="not measured: errors and seconds of conversions",
+            ),
+            Experiment(
+                "onnx_conformance",
+                needs=("tensorflow",),
+                peak="not measured: tests that pass",
+            ),
         ),
     ),
     "tvm": Suite(
@@ -156,19 +191,30 @@ SUITES: dict[str, Suite] = {
                 quick=("--only", "light_squeezenet", "light_shufflenet", "--lean"),
                 needs=("tvm",),
             ),
-            Experiment("tvm_training", needs=("tvm",)),
-            Experiment("tvm_c", quick=("lenet", "unet"), needs=("tvm",)),
+            Experiment(
+                "tvm_training",
+                needs=("tvm",),
+                peak="bytes that the first run of a step in TVM's virtual machine takes, measured",
+            ),
+            Experiment(
+                "tvm_c",
+                quick=("lenet", "unet"),
+                needs=("tvm",),
+                peak="bytes of the static arena: every tensor between input and result, and every "
+                "kernel's scratch",
+            ),
         ),
     ),
 }
 
 
-def suite_of(experiment: str) -> Suite | None:
-    """The suite that an experiment is part of."""
+def peak_of(experiment: str) -> str:
+    """What the word peak means in an experiment; nothing where no suite has it."""
     for suite in SUITES.values():
-        if any(each.name == experiment for each in suite.experiments):
-            return suite
-    return None
+        for each in suite.experiments:
+            if each.name == experiment:
+                return each.peak or suite.peak
+    return ""
 
 
 def require(name: str, experiment: Experiment) -> None:

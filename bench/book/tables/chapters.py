@@ -31,8 +31,12 @@ _CHECKMATE_BATCHES = {"MobileNet": "5.1", "U-Net": "3.8"}
 
 
 def _peaks() -> str:
-    rows = [[f"`{name}`", suite.peak] for name, suite in SUITES.items()]
-    return grid(["suite", "peak"], "ll", rows)
+    rows: list[list[str]] = []
+    for name, suite in SUITES.items():
+        rows.append([f"`{name}`", suite.peak])
+        own = [each for each in suite.experiments if each.peak]
+        rows += [[f"`{name}`: `{each.name}`", each.peak] for each in own]
+    return grid(["suite, or an experiment of it", "peak"], "ll", rows)
 
 
 def _orders() -> str:
