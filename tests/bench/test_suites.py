@@ -143,6 +143,9 @@ def test_a_peer_that_is_not_installed_is_left_out(
         capfd.readouterr().err
     )
     assert run("schedule", "--only", "tigris", "--output", str(tmp_path)) == 2
+    capfd.readouterr()
+    assert run("schedule", "--only", "growth", "--check", "--output", str(tmp_path)) == 1
+    assert "growth: there is no committed result of it here" in capfd.readouterr().err
 
 
 def test_a_missing_extra_is_named_before_anything_runs(
