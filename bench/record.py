@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["SCHEMA", "UNITS", "Manifest", "Measure", "Record", "digest", "load"]
@@ -142,10 +142,11 @@ def load(path: Path) -> Record:
 
 
 def _manifest(told: Mapping[str, Any]) -> Manifest:
-    found = Manifest(**{**told, "command": tuple(told["command"])})
-    objects: Sequence[object] = (found.settings, found.machine, found.versions, found.models)
-    if not isinstance(found.experiment, str) or not all(isinstance(each, dict) for each in objects):
+    command: dict[str, Any] = {"command": tuple(told["command"])}
+    objects = [told.get(key, {}) for key in ("settings", "machine", "versions", "models")]
+    if not isinstance(told["experiment"], str) or not all(isinstance(o, dict) for o in objects):
         raise ValueError("no manifest")
+    found = Manifest(**{**told, **command})
     seconds = found.machine.get("calibration_cpu_s", 1.0)
     if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ValueError(f"no CPU-seconds: {seconds!r}")
@@ -154,7 +155,7 @@ def _manifest(told: Mapping[str, Any]) -> Manifest:
 
 def _measure(entry: Mapping[str, Any]) -> Measure:
     measure = Measure(**entry)
-    texts: Sequence[object] = (measure.case, measure.who, measure.what)
+    texts = [entry[key] for key in ("case", "who", "what")]
     if not all(isinstance(text, str) for text in texts) or measure.unit not in UNITS:
         raise ValueError(f"no measure: {entry}")
     if isinstance(measure.value, bool) or not math.isfinite(measure.value):
