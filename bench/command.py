@@ -168,7 +168,17 @@ def compare(
     tolerance: Tolerance = 1.5,
 ) -> None:
     """Compare two results of an experiment; exits with 1 where a measure is worse."""
-    raise typer.Exit(int(_compared(before or RESULTS / now.name, now, tolerance)))
+    raise typer.Exit(int(_compared(before or _committed(now), now, tolerance)))
+
+
+def _committed(now: Path) -> Path:
+    """The committed result that a result compares with: of a quick run with the same settings."""
+    from lowtide.bench.record import load
+
+    quick = BASELINE / now.name
+    if quick.exists() and load(quick).manifest.settings == load(now).manifest.settings:
+        return quick
+    return RESULTS / now.name
 
 
 def list_suites() -> None:

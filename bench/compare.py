@@ -66,18 +66,28 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One experiment, before and now."""
+    """One experiment, before and now.
+
+    Attributes:
+        experiment: its name.
+        groups: what both have measured.
+        lost: measures of ours that a case had and has no more: a solver that finds no answer.
+        gone: cases of the baseline alone, as of a part of the experiment.
+        new: cases of now alone.
+        notes: on machines and models.
+    """
 
     experiment: str
     groups: tuple[Group, ...]
+    lost: tuple[str, ...]
     gone: tuple[str, ...]
     new: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
     def worse(self) -> bool:
-        """Whether any of our measures is worse than before."""
-        return any(group.fails for group in self.groups)
+        """Whether any of our measures is worse than before, or not there any more."""
+        return bool(self.lost) or any(group.fails for group in self.groups)
 
 
 def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Comparison:
@@ -89,8 +99,10 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
         tolerance: of the mean of CPU-seconds, as a ratio.
 
     Raises:
-        InputError: they are of different experiments.
+        InputError: they are of different experiments, or the tolerance is below 1.
     """
+    if not tolerance >= 1:
+        raise InputError(f"the tolerance of seconds is {tolerance}: it has to be a ratio from 1 on")
     name = now.manifest.experiment
     if before.manifest.experiment != name:
         raise InputError(
@@ -115,17 +127,17 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
     return Comparison(
         experiment=name,
         groups=tuple(Group(*key, pairs, tolerance) for key, pairs in found.items()),
-        gone=tuple(sorted({*_gone(before, now, here & there), *(there - here)})),
+        lost=tuple(sorted(_lost(before, now, here))),
+        gone=tuple(sorted(there - here)),
         new=tuple(sorted(here - there)),
         notes=tuple(notes),
     )
 
 
-def _gone(before: Record, now: Record, common: set[str]) -> set[str]:
-    """Measures of ours that a case had, and has no more: a solver that finds no answer."""
+def _lost(before: Record, now: Record, here: set[str]) -> set[str]:
     have = {measure.key for measure in now.measures}
-    lost: list[Measure] = [m for m in before.measures if not m.peer and m.case in common]
-    return {f"{m.case}: {m.who}'s {m.what}" for m in lost if m.key not in have}
+    ours: list[Measure] = [m for m in before.measures if not m.peer and m.case in here]
+    return {f"{m.case}: {m.who}'s {m.what}" for m in ours if m.key not in have}
 
 
 def _speed(before: Record, now: Record, notes: list[str]) -> float:
@@ -164,7 +176,11 @@ def text_of(comparison: Comparison) -> str:
     parts.append(markdown(header, rows) if rows else "No case in common with the baseline.")
     if worse:
         parts.append("\n".join(f"- {line}" for line in worse))
-    for title, names in (("only in the baseline", comparison.gone), ("new", comparison.new)):
+    for title, names in (
+        ("**lost**", comparison.lost),
+        ("only in the baseline", comparison.gone),
+        ("new", comparison.new),
+    ):
         if names:
             more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
             parts.append(f"{title}: {', '.join(names[:_MOST_NAMES])}{more}")

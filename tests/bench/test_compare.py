@@ -76,10 +76,13 @@ def test_what_is_gone_or_new_is_named() -> None:
     lost = Measure("a", "us", "gap", "bytes", 0)
     now = record(one(1, "bytes"), one(1, "bytes", case="d"))
     found = compare(replace(before, measures=(*before.measures, lost)), now)
-    assert found.gone == ("a: us's gap", "b", "c")
+    assert found.lost == ("a: us's gap",)
+    assert found.worse
+    assert found.gone == ("b", "c")
     assert found.new == ("d",)
     text = text_of(found)
-    assert "only in the baseline: a: us's gap, b, c" in text
+    assert "**lost**: a: us's gap" in text
+    assert "only in the baseline: b, c" in text
     assert "new: d" in text
 
 
@@ -105,3 +108,9 @@ def test_other_experiments_are_refused() -> None:
     other = replace(other, manifest=replace(other.manifest, experiment="else"))
     with pytest.raises(InputError, match="different experiments: else and table"):
         compare(other, record(one(1, "bytes")))
+
+
+@pytest.mark.parametrize("tolerance", [0.5, float("nan")])
+def test_a_tolerance_is_a_ratio_from_one_on(tolerance: float) -> None:
+    with pytest.raises(InputError, match="from 1 on"):
+        compare(record(), record(), tolerance=tolerance)
