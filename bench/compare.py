@@ -1,8 +1,8 @@
 """Two results of one experiment, as ratios: what became better, what worse, what is gone.
 
-Bytes are exact, so any byte more is worse.  Percent and ratios come from searches with limits and
-from clocks, so they are worse from a margin on.  CPU-seconds are first divided by those of a fixed
-piece of work on the same machine, and judged by their geometric mean alone.
+Bytes are exact, so any byte more is worse.  Percent and ratios come from searches with limits, so
+they are worse from a margin on.  CPU-seconds are first divided by those of a fixed piece of work on
+the same machine; they and ratios of times are judged by their geometric mean alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Group", "compare", "text_of"]
 
 _POINTS, _PART = 0.25, 0.1  # of percent and of ratios: more than that is worse
+_TIMES = ("s", "s/s")
 _MOST_NAMES = 8
 
 
@@ -48,7 +49,7 @@ class Group:
 
     @property
     def worse(self) -> list[str]:
-        """Cases that became worse by more than their unit allows; of seconds none."""
+        """Cases that became worse by more than their unit allows; of times none."""
         return [case for case, (old, now) in self.pairs.items() if self._beyond(old, now)]
 
     @property
@@ -61,7 +62,7 @@ class Group:
         """Whether it counts against us."""
         if self.peer:
             return False
-        return bool(self.worse) or (self.unit == "s" and self.mean > self.tolerance)
+        return bool(self.worse) or (self.unit in _TIMES and self.mean > self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
     Args:
         before: the baseline.
         now: the newer result.
-        tolerance: of the mean of CPU-seconds, as a ratio.
+        tolerance: of the means of CPU-seconds and of ratios of times.
 
     Raises:
         InputError: they are of different experiments, or the tolerance is below 1.

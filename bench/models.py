@@ -117,7 +117,7 @@ def measures(reports: Mapping[str, Report]) -> Iterator[Measure]:
                 yield Measure(name, who, what, "bytes", int(value), peer=who != "lowtide")
         stock, ours = measured.get("latency_stock"), measured.get("latency_after")
         if stock and ours:
-            yield Measure(name, "lowtide", "latency over stock", "ratio", ours / stock)
+            yield Measure(name, "lowtide", "latency over stock", "s/s", ours / stock)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -348,7 +348,7 @@ def measures(rows: Sequence[Row]) -> Iterator[Measure]:
                 yield Measure(row.model, who, what, "bytes", value, peer=who == "TVM")
         if row.seconds and row.seconds_tvm:
             ratio = row.seconds / row.seconds_tvm
-            yield Measure(row.model, "lowtide", "seconds over TVM's", "ratio", ratio)
+            yield Measure(row.model, "lowtide", "seconds over TVM's", "s/s", ratio)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

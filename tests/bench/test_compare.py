@@ -35,6 +35,8 @@ def one(value: float, unit: str, *, case: str = "a", peer: bool = False) -> Meas
         ("%", 0.0, 0.3, True),
         ("ratio", 1.0, 1.05, False),
         ("ratio", 1.0, 1.2, True),
+        ("s/s", 1.0, 1.4, False),
+        ("s/s", 1.0, 1.6, True),
         ("s", 1.0, 1.4, False),
         ("s", 1.0, 1.6, True),
     ],
@@ -44,7 +46,7 @@ def test_what_is_worse(unit: str, before: float, now: float, worse: bool) -> Non
     assert found.worse is worse
     assert ("**worse**" in text_of(found)) is worse
     back = compare(record(one(now, unit)), record(one(before, unit)))
-    if unit != "s" and worse:
+    if unit not in ("s", "s/s") and worse:
         assert not back.worse
         assert back.groups[0].better == ["a"]
 
