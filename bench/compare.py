@@ -1,6 +1,6 @@
 """Two results of one experiment, as ratios: what became better, what worse, what is gone.
 
-Bytes are exact, so any byte more is worse.  Percent and ratios come from searches with limits, so
+Bytes and counts are exact, so any more is worse.  Percent and ratios come from searches with limits, so
 they are worse from a margin on.  CPU-seconds are first divided by those of a fixed piece of work on
 the same machine; they and ratios of times are judged by their geometric mean alone.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Group", "compare", "text_of"]
 
 _POINTS, _PART = 0.25, 0.1  # of percent and of ratios: more than that is worse
-_TIMES = ("s", "s/s")
+_EXACT, _TIMES = ("bytes", "count"), ("s", "s/s")
 _MOST_NAMES = 8
 
 
@@ -41,7 +41,7 @@ class Group:
         return geometric_mean(now / old for old, now in self.pairs.values() if old > 0 and now > 0)
 
     def _beyond(self, old: float, now: float) -> bool:
-        if self.unit == "bytes":
+        if self.unit in _EXACT:
             return now > old
         if self.unit == "%":
             return now > old + _POINTS and now > old * (1 + _PART)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "UNITS", "Manifest", "Measure", "Record", "digest", "load"]
 
 SCHEMA = "lowtide.bench/1"
-# bytes are exact and repeat; seconds belong to a machine, and their ratios (s/s) to how busy it is;
+# bytes and counts are exact and repeat; seconds belong to a machine, and their ratios (s/s) to how busy it is;
 # percent and other ratios to a search's limits.
-UNITS = ("bytes", "s", "s/s", "%", "ratio")
+UNITS = ("bytes", "count", "s", "s/s", "%", "ratio")
 _MOST_BYTES = 1 << 28
 
 
