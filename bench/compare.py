@@ -1,8 +1,8 @@
 """Two results of one experiment, as ratios: what became better, what worse, what is gone.
 
-Bytes and counts are exact, so any more is worse.  Percent and ratios come from searches with limits, so
-they are worse from a margin on.  CPU-seconds are first divided by those of a fixed piece of work on
-the same machine; they and ratios of times are judged by their geometric mean alone.
+Bytes and counts are exact, so any more is worse.  Percent and ratios come from searches with
+limits, so they are worse from a margin on.  CPU-seconds are first divided by those of a fixed piece
+of work on the same machine; they and ratios of times are judged by their geometric mean alone.
 """
 
 from __future__ import annotations

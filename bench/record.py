@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "UNITS", "Manifest", "Measure", "Record", "digest", "load"]
 
 SCHEMA = "lowtide.bench/1"
-# bytes and counts are exact and repeat; seconds belong to a machine, and their ratios (s/s) to how busy it is;
-# percent and other ratios to a search's limits.
+# Bytes and counts are exact and repeat; seconds belong to a machine, and their ratios (s/s) to how
+# busy it is; percent and other ratios to a search's limits.
 UNITS = ("bytes", "count", "s", "s/s", "%", "ratio")
 _MOST_BYTES = 1 << 28
 
