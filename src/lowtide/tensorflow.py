@@ -63,7 +63,8 @@ def rematerialize(
     budget: int | float | str | None,
     example_inputs: Sequence[object] | Mapping[str, object] | None = None,
     profile: bool = True,
-    time_limit_s: float = 30.0,
+    time_limit_s: float | None = 30.0,
+    work_limit: int | None = None,
     solver: str = "search",
     seed: int = 0,
     cache: bool = True,
@@ -81,7 +82,8 @@ def rematerialize(
         example_inputs: arrays, tensors or `tf.TensorSpec`s, one an argument; or a mapping of names.
         profile: measure each distinct op once on this machine; else costs are modelled and scratch
             memory is left out.
-        time_limit_s: for the search.
+        time_limit_s: for the search; None for a repeatable amount of work instead.
+        work_limit: that amount, in looks at a run; fifty million take about a second of a core.
         solver: a named solver of rematerialization.
         seed: of the search.
         cache: keep measured costs and plans under `XDG_CACHE_HOME`.
@@ -107,6 +109,7 @@ def rematerialize(
         budget=budget,
         profile=profile,
         time_limit_s=time_limit_s,
+        work_limit=work_limit,
         solver=solver,
         seed=seed,
         cache=cache,
@@ -125,7 +128,8 @@ def compile(
     *,
     budget: int | float | str | None,
     profile: bool = True,
-    time_limit_s: float = 30.0,
+    time_limit_s: float | None = 30.0,
+    work_limit: int | None = None,
     solver: str = "search",
     seed: int = 0,
     cache: bool = True,
@@ -146,6 +150,7 @@ def compile(
         budget: as in `rematerialize`.
         profile: as in `rematerialize`.
         time_limit_s: as in `rematerialize`.
+        work_limit: as in `rematerialize`.
         solver: as in `rematerialize`.
         seed: as in `rematerialize`.
         cache: as in `rematerialize`.
@@ -170,6 +175,7 @@ def compile(
         budget=budget,
         profile=profile,
         time_limit_s=time_limit_s,
+        work_limit=work_limit,
         solver=solver,
         seed=seed,
         cache=cache,

@@ -32,6 +32,8 @@ COUNT = tf.Variable(0)
 VARIABLES = [*WEIGHTS, *SUMS, COUNT]
 X = tf.random.stateless_normal((ROWS, WIDTH), (1, 2))
 SPEC = tf.TensorSpec((ROWS, WIDTH))
+# Plans do not depend on how busy the machine is.
+WORK: dict[str, Any] = {"time_limit_s": None, "work_limit": 30_000_000}
 
 
 def same(left: list[Any], right: list[Any]) -> bool:
@@ -170,7 +172,7 @@ def three(function: Any, initial: list[Any]) -> list[Any]:
 def semantics() -> dict[str, Any]:
     """Per step: whether results equal those of the baseline, and what was recomputed."""
     initial = [v.numpy() for v in VARIABLES]
-    options: dict[str, Any] = {"profile": False, "cache": False, "time_limit_s": 0.7}
+    options: dict[str, Any] = {"profile": False, "cache": False, **WORK}
     found: dict[str, Any] = {}
     for name, function in SEMANTICS.items():
         tf.random.set_seed(1)
@@ -200,7 +202,7 @@ def networks() -> dict[str, Any]:
     for name, optimizer in (("vgg", "momentum"), ("resnet", "adam"), ("unet", "adam")):
         step = Step(name, optimizer)
         example = (step.x, step.y)
-        options: dict[str, Any] = {"example_inputs": example, "time_limit_s": 2.0}
+        options: dict[str, Any] = {"example_inputs": example, **WORK}
         plain = lowtide.tensorflow.rematerialize(step.function, budget=None, **options)
         planned = lowtide.tensorflow.rematerialize(step.function, budget=0.7, **options)
         with tempfile.TemporaryDirectory() as folder:
@@ -251,7 +253,7 @@ def keras_fit() -> dict[str, Any]:
             metrics=["accuracy"],
             profile=False,
             cache=False,
-            time_limit_s=2.0,
+            **WORK,
         )
         history = model.fit(
             x,
@@ -304,7 +306,7 @@ def refusals() -> dict[str, Any]:
         "keras_steps": refused(lt.compile, model, "sgd", "mse", budget=0.5, steps_per_execution=4),
         "unknown": refused(lt.rematerialize, step, budget=0.5, example_inputs=unknown),
         "no_example": refused(lt.rematerialize, step, budget=0.5),
-        "infeasible": refused(lt.rematerialize, step, budget=1000, time_limit_s=2.0, **options),
+        "infeasible": refused(lt.rematerialize, step, budget=1000, **WORK, **options),
         "ratio": refused(lt.rematerialize, step, budget=1.5, **options),
         "size": refused(lt.rematerialize, step, budget="much", **options),
         "twice": refused(reemit, traced, [*names, random]),
@@ -354,7 +356,7 @@ def planning() -> dict[str, Any]:
     elsewhere = tf.function(away).get_concrete_function(tf.TensorSpec((8, 8)))
     moved: Any = reemit(elsewhere, [op.name for op in import_function(elsewhere).ops])
     traced = tf.function(placed).get_concrete_function(SPEC)
-    options: dict[str, Any] = {"budget": 0.6, "profile": False, "time_limit_s": 1.0}
+    options: dict[str, Any] = {"budget": 0.6, "profile": False, **WORK}
     first = lowtide.tensorflow.rematerialize(traced, **options)
     before = context.context().function_call_options.as_attrs()
     again = lowtide.tensorflow.rematerialize(traced, **options)
@@ -389,7 +391,7 @@ def updates() -> dict[str, Any]:
     initial = [v.numpy() for v in (*wide, *speeds)]
     x = tf.random.stateless_normal((4, 128), (1, 2))
     traced = tf.function(step).get_concrete_function(tf.TensorSpec((4, 128)))
-    options: dict[str, Any] = {"profile": False, "cache": False, "time_limit_s": 0.7}
+    options: dict[str, Any] = {"profile": False, "cache": False, **WORK}
     found: list[list[Any]] = []
     planned: Any = None
     for budget in (None, 0.6):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tensorflow_cases import SEMANTICS, SPEC, VARIABLES, WEIGHTS, X, chain, refused, three
+from tensorflow_cases import SEMANTICS, SPEC, VARIABLES, WEIGHTS, WORK, X, chain, refused, three
 
 import lowtide.tensorflow
 from lowtide.backends.tensorflow import reemit_xla as emitter
@@ -45,7 +45,7 @@ def peak(function: Any) -> int:
 def planned(function: Any, part: float) -> tuple[Any, int]:
     """A traced function, planned by simulation and emitted for XLA; how many ops run again."""
     flat = fold_sizes(inline(function, compiled=True))
-    settings = Settings(budget=part, profile=False, cache=False, time_limit_s=0.7)
+    settings = Settings(budget=part, profile=False, cache=False, **WORK)
     step = StepGraph(flat, settings, scratch=False)
     plan = step.plan(int(part * step.before_bytes), closest=True)
     return reemit_xla(flat, plan.sequence), plan.recomputed
@@ -206,8 +206,8 @@ def fit() -> dict[str, Any]:
                 metrics=["accuracy"],
                 profile=False,
                 cache=False,
-                time_limit_s=1.0,
                 jit_compile=True,
+                **WORK,
             )
         history = model.fit(x, y, batch_size=8, epochs=2, verbose=0, shuffle=False).history
         runs.append((history, [v.numpy() for v in model.variables]))
@@ -229,8 +229,7 @@ def fit() -> dict[str, Any]:
 
 def asked() -> dict[str, Any]:
     """The public functions: with and without a budget, and what is refused."""
-    options: dict[str, Any] = {"example_inputs": (SPEC,), "profile": False, "cache": False}
-    options["time_limit_s"] = 0.7
+    options: dict[str, Any] = {"example_inputs": (SPEC,), "profile": False, "cache": False, **WORK}
     step = SEMANTICS["several_outputs"]
     compiled = tf.function(step, jit_compile=True)
     plain = lowtide.tensorflow.rematerialize(step, budget=None, jit_compile=True, **options)

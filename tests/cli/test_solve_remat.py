@@ -123,7 +123,7 @@ def test_the_text_report(training: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_portfolio_states_a_bound_for_each_order(
     training: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, answer, _ = call(training, "--budget-ratio", "0.8", "--time-limit", "4", capsys=capsys)
+    code, answer, _ = call(training, "--budget-ratio", "0.8", "--time-limit", "8", capsys=capsys)
     assert code == 0
     assert answer["bound_scope"] == "free_order"
     bounds = {b["scope"]: b for b in cast("list[dict[str, object]]", answer["bounds"])}

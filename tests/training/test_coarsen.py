@@ -14,6 +14,7 @@ from lowtide.solvers.remat.problem import RematProblem
 from lowtide.solvers.schedule.problem import Buffer, InPlace
 from lowtide.solvers.status import Status
 from lowtide.training.coarsen import coarsen
+from lowtide.training.effort import Effort
 from lowtide.training.multilevel import multilevel
 from tests.solvers.remat_repeats import repeat_problems
 from tests.solvers.remat_strategies import random_sequence, remat_problems, training_problem
@@ -93,10 +94,10 @@ def test_a_group_that_needs_more_than_its_ops_is_small() -> None:
 @pytest.mark.parametrize("layers", [6, 20])
 def test_large_steps_are_planned_from_small_ones(layers: int) -> None:
     problem = training_problem(layers, Random(layers))
-    found = multilevel(problem, time_limit_s=0.5, seed=1)
+    found = multilevel(problem, effort=Effort(None, 5_000_000), seed=1)
     assert found.sequence is not None
     assert peak_of(problem, found.sequence) <= problem.budget_bytes
-    again = multilevel(problem, time_limit_s=0.1, seed=1, start=(found.sequence,))
+    again = multilevel(problem, effort=Effort(None, 1_000), seed=1, start=(found.sequence,))
     assert again.cost is not None
     assert found.cost is not None
     assert again.cost <= found.cost
@@ -104,4 +105,4 @@ def test_large_steps_are_planned_from_small_ones(layers: int) -> None:
 
 def test_a_budget_below_every_op_is_infeasible() -> None:
     problem = training_problem(6, Random(0)).with_budget(5)
-    assert multilevel(problem, time_limit_s=0.5).status is Status.INFEASIBLE
+    assert multilevel(problem, effort=Effort(None, 1_000)).status is Status.INFEASIBLE

@@ -17,6 +17,7 @@ from lowtide.pictures.page import render_page
 from lowtide.pictures.record import Recorder, Unit
 from lowtide.pictures.svg import draw
 from lowtide.training.drawing import StepDrawing, step_scene
+from lowtide.training.effort import Effort
 from lowtide.training.plan import TrainingPlan
 from lowtide.training.planned import PlannedFunction
 from lowtide.training.planner import find_sequence
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 
 
 def planned(
-    graph: Graph, budget: int | None, limit_s: float = 0.5
+    graph: Graph, budget: int | None, work: int = 5_000_000
 ) -> tuple[TrainingPlan, Recorder]:
     """A plan as `StepGraph` makes it."""
     recorder = Recorder(None)
-    found = find_sequence(graph, budget, time_limit_s=limit_s, progress=recorder)
+    found = find_sequence(graph, budget, effort=Effort(None, work), progress=recorder)
     plan = TrainingPlan(
         sequence=tuple(op.name for op in found.sequence),
         budget_bytes=budget,

@@ -12,9 +12,11 @@ from lowtide.errors import BudgetInfeasibleError, BudgetNotMetError
 from lowtide.ir import Alias, Graph, Role, Traits, simulate, unroll
 from lowtide.passes.costs import CostModel
 from lowtide.training.contract import contract
+from lowtide.training.effort import Effort
 from lowtide.training.planner import find_sequence
 
 UNIT = 1000
+WORK = Effort(None, 5_000_000)
 
 
 def step(layers: int, *, views: bool = True) -> Graph:
@@ -48,7 +50,7 @@ def step(layers: int, *, views: bool = True) -> Graph:
 def test_a_chain_is_planned_within_the_budget(views: bool) -> None:
     graph = step(12, views=views)
     before = simulate(graph, ACCOUNTING).peak_bytes
-    found = find_sequence(graph, before * 6 // 10, time_limit_s=0.5)
+    found = find_sequence(graph, before * 6 // 10, effort=WORK)
     again = simulate(unroll(graph, found.sequence), ACCOUNTING)
     assert again.peak_bytes == found.peak_after_bytes <= before * 6 // 10
     assert found.peak_before_bytes == before
@@ -60,7 +62,7 @@ def test_a_chain_is_planned_within_the_budget(views: bool) -> None:
 def test_without_a_budget_nothing_changes() -> None:
     graph = step(4)
     for budget in (None, 10**9):
-        found = find_sequence(graph, budget)
+        found = find_sequence(graph, budget, effort=WORK)
         assert found.sequence == graph.ops
         assert found.cost_after_ns == found.cost_before_ns
 
@@ -68,12 +70,12 @@ def test_without_a_budget_nothing_changes() -> None:
 def test_the_smallest_budget_that_was_met_is_named() -> None:
     graph = step(8)
     with pytest.raises((BudgetInfeasibleError, BudgetNotMetError)) as raised:
-        find_sequence(graph, UNIT, time_limit_s=1.0)
+        find_sequence(graph, UNIT, effort=WORK)
     named = int(re.findall(r"was met is [^(]*\((\d+) bytes", str(raised.value))[0])
     before = simulate(graph, ACCOUNTING).peak_bytes
     assert UNIT < named < before
     roomy = (named + before) // 2
-    assert find_sequence(graph, roomy, time_limit_s=1.0).peak_after_bytes <= roomy
+    assert find_sequence(graph, roomy, effort=WORK).peak_after_bytes <= roomy
 
 
 def test_what_is_contracted_expands_to_all_ops() -> None:

@@ -1,6 +1,6 @@
 """Plans on disk, found again by what they were made from.
 
-    key = sha256(graph as text, costs, budget, solver, seed, time limit, version)
+    key = sha256(graph as text, costs, budget, solver, seed, limits, version)
 
 A plan is data about one graph: the caller simulates it again before it is used.
 """

@@ -27,7 +27,9 @@ class Settings:
             None: the trace's own order, nothing recomputed.
         profile: measure ops on this machine, once for each distinct one; else costs and scratch
             memory are modelled, and the scratch of convolutions is left out.
-        time_limit_s: for the search.
+        time_limit_s: for the search; None for none.
+        work_limit: of the search, in looks at a run, where there is a limit; without any limit a
+            fixed amount of work. Plans are repeatable where no time limits them.
         solver: a named solver of rematerialization.
         seed: of the search.
         cache: keep measured costs and plans on disk.
@@ -38,7 +40,8 @@ class Settings:
 
     budget: int | float | str | None
     profile: bool = True
-    time_limit_s: float = 30.0
+    time_limit_s: float | None = 30.0
+    work_limit: int | None = None
     solver: str = "search"
     seed: int = 0
     cache: bool = True

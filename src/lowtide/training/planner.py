@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from lowtide.solvers.remat.registry import get_solver
 from lowtide.solvers.status import Status
 from lowtide.training.coarsen import coarsen
 from lowtide.training.contract import contract
+from lowtide.training.effort import Allowance, Effort
 from lowtide.training.multilevel import multilevel
 from lowtide.units import format_bytes
 
@@ -30,7 +30,8 @@ __all__ = ["Found", "find_sequence", "late_bytes"]
 
 _ATTEMPTS = 4
 _PROBES = 5
-_PART = 0.6  # of the time, for the budget itself, at first
+_PART = 0.6  # of the effort, for the budget itself, at first
+_LEAST_S = 0.1  # of a search
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,9 @@ def find_sequence(
     graph: Graph,
     budget_bytes: int | None,
     *,
+    effort: Effort,
     peak_before_bytes: int | None = None,
     solver: str = "search",
-    time_limit_s: float = 30.0,
     seed: int = 0,
     closest: bool = False,
     progress: CostProgress | None = None,
@@ -94,9 +95,9 @@ def find_sequence(
     Args:
         graph: of a step; its own order is the one to compare with.
         budget_bytes: None keeps that order.
+        effort: of all searches together, about; of a named solver only the time is limited.
         peak_before_bytes: of the order to compare with, where the graph's own is another one.
         solver: a named solver of rematerialization; `search` takes several sizes of the problem.
-        time_limit_s: for all searches together, about.
         seed: of the search.
         closest: where no sequence within the budget was found, hand out the one of the smallest
             budget that was met.
@@ -111,26 +112,26 @@ def find_sequence(
     once = sum(costs.values())
     if budget_bytes is None or before <= budget_bytes:
         return Found(graph.ops, before, before, 0, once, once)
-    end = time.monotonic() + time_limit_s
+    allowance = Allowance(effort)
     named = None if solver == "search" else get_solver(solver)
 
     def solve(
-        problem: RematProblem, limit_s: float, known: Sequence[tuple[int, ...]]
+        problem: RematProblem, effort: Effort, known: Sequence[tuple[int, ...]]
     ) -> tuple[tuple[int, ...] | None, bool]:
         """A sequence, and whether there is surely none."""
         if named is None:
             told = None if progress is None else partial(_tell, progress, once, problem.base_cost)
-            found = multilevel(problem, time_limit_s=limit_s, seed=seed, start=known, progress=told)
+            found = multilevel(problem, effort=effort, seed=seed, start=known, progress=told)
             return found.sequence, found.status is Status.INFEASIBLE
         # Most of them take the square of the ops in time; groups of ops are fewer.
         coarse = coarsen(problem)
-        plan = named(coarse.problem, time_limit_s=limit_s, seed=seed).sequence
+        plan = named(coarse.problem, time_limit_s=effort.time_limit_s, seed=seed).sequence
         return (None if plan is None else coarse.expand(plan)), False
 
     bound = 0
     proven = False
 
-    def within(budget: int, limit_s: float) -> Found | None:
+    def within(budget: int, effort: Effort) -> Found | None:
         nonlocal bound, proven
         contracted = contract(graph, costs, budget, before)
         light = contracted.problem.constant_bytes
@@ -144,7 +145,7 @@ def find_sequence(
             if progress is not None:
                 again = f", attempt {attempt + 1}" if attempt else ""
                 progress.stage(f"recompute within {format_bytes(budget)}{again}")
-            sequence, impossible = solve(problem, max(0.1, limit_s), known)
+            sequence, impossible = solve(problem, effort.at_least(_LEAST_S), known)
             if sequence is None:
                 if impossible and bound > budget:
                     proven = True
@@ -157,10 +158,10 @@ def find_sequence(
             aim = min(budget, aim - max(peak - budget, 1))
             if aim <= 0:
                 return None
-            known, limit_s = (sequence,), limit_s / 2
+            known, effort = (sequence,), effort.part(0.5)
         return None
 
-    found = within(budget_bytes, _PART * time_limit_s)
+    found = within(budget_bytes, allowance.take(_PART))
     if found is not None:
         return found
     # The smallest budget that can be met, by bisection.
@@ -169,10 +170,9 @@ def find_sequence(
     best = Found(graph.ops, before, before, bound, once, once)
     for _ in range(_PROBES):
         middle = (low + high) // 2
-        left = end - time.monotonic()
-        if high - low <= before // 100 or left <= 0:
+        if high - low <= before // 100 or allowance.spent:
             break
-        probe = within(middle, left / 2)
+        probe = within(middle, allowance.take_left(0.5))
         if probe is None:
             low = middle
         else:

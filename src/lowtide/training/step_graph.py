@@ -15,6 +15,7 @@ from lowtide.tensorflow_types import load_tensorflow
 from lowtide.training.cache import cache_folder, plan_key, read_plan, write_plan
 from lowtide.training.drawing import StepDrawing
 from lowtide.training.early import early_updates
+from lowtide.training.effort import Effort
 from lowtide.training.plan import TrainingPlan
 from lowtide.training.planner import find_sequence, late_bytes
 from lowtide.units import parse_bytes
@@ -87,12 +88,14 @@ class StepGraph:
             BudgetInfeasibleError, BudgetNotMetError: the message names the smallest budget met.
         """
         settings, graph = self._settings, self.graph
+        effort = Effort.of(settings.time_limit_s, settings.work_limit)
         costs = CostModel().by_op(graph)
         chosen: dict[str, object] = {
             "budget": budget,
             "solver": settings.solver,
             "seed": settings.seed,
-            "time_limit_s": settings.time_limit_s,
+            "time_limit_s": effort.time_limit_s,
+            "work_limit": effort.work_limit,
         }
         key = plan_key(graph, cast("Mapping[object, int]", costs), chosen)
         folder = cache_folder() / "tensorflow-plans"
@@ -105,7 +108,7 @@ class StepGraph:
             budget,
             peak_before_bytes=self.before_bytes,
             solver=settings.solver,
-            time_limit_s=settings.time_limit_s,
+            effort=effort,
             seed=settings.seed,
             closest=closest,
             progress=self._recorder,
