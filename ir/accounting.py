@@ -23,6 +23,14 @@ class Accounting:
     alignment: int = 1
     in_place: bool = True
 
+    def to_dict(self) -> dict[str, int | bool]:
+        """What reports and plans state of it."""
+        return {
+            "inputs_in_arena": self.inputs_in_arena,
+            "outputs_live_to_end": self.outputs_live_to_end,
+            "alignment": self.alignment,
+        }
+
     def round_up(self, nbytes: int) -> int:
         """`nbytes` rounded up to the alignment."""
         return -(-nbytes // self.alignment) * self.alignment

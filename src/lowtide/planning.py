@@ -194,16 +194,11 @@ class Prepared(ABC):
 
     def blank_plan(self, start: Timeline) -> Plan:
         """A plan that only says for what it is made, with the sequence of `start`."""
-        accounting = self.accounting
         return Plan(
             model_sha256=self.source.sha256,
             target=self.settings.target,
             level=self.settings.level,
-            accounting={
-                "inputs_in_arena": accounting.inputs_in_arena,
-                "outputs_live_to_end": accounting.outputs_live_to_end,
-                "alignment": accounting.alignment,
-            },
+            accounting=self.accounting.to_dict(),
             sequence=tuple(step.op.name for step in start.steps),
             rewrites=self.rewrites,
             options={

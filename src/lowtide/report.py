@@ -20,6 +20,7 @@ __all__ = [
     "Measured",
     "PeakOp",
     "Report",
+    "budget_figures",
     "measured_rows",
     "render_live",
 ]
@@ -63,6 +64,24 @@ class PeakOp:
 
     op: str
     live: tuple[Live, ...]
+
+
+def budget_figures(
+    available: int | None, needed: int, floor: int | None = None
+) -> dict[str, int] | None:
+    """Needed, available, excess (negative is room to spare), and the budget that would do.
+
+    Where recomputation was tried, `floor` is what no sequence can undercut.
+    """
+    if available is None:
+        return None
+    found = {
+        "needed": needed,
+        "available": available,
+        "excess": needed - available,
+        "fits_at": needed,
+    }
+    return found if floor is None else {**found, "floor": floor}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
-from lowtide.report import Figures, Live, PeakOp, Report
+from lowtide.report import Figures, Live, PeakOp, Report, budget_figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,11 +71,7 @@ def build_report(
             "covers": list(certificate.covers) if certificate else [],
             "method": certificate.bound_method if certificate else "trivial",
         },
-        accounting={
-            "inputs_in_arena": prepared.accounting.inputs_in_arena,
-            "outputs_live_to_end": prepared.accounting.outputs_live_to_end,
-            "alignment": prepared.accounting.alignment,
-        },
+        accounting=prepared.accounting.to_dict(),
         peak_bytes=Figures(before.peak_bytes, after.peak_bytes, lower_bound),
         arena_bytes=Figures(
             original.arena_before,
@@ -93,7 +89,7 @@ def build_report(
             "total": round(time.perf_counter() - started, 3),
         },
         budget_bytes=settings.budget_bytes,
-        budget=_budget(settings.budget_bytes, needed, planned.floor_bytes),
+        budget=budget_figures(settings.budget_bytes, needed, planned.floor_bytes),
         recomputation=_recomputation(planned),
         rewriting=_rewriting(planned),
         obstacle=_obstacle(planned),
@@ -137,22 +133,6 @@ def _peak_ops(timeline: Timeline) -> tuple[PeakOp, ...]:
         if len(found) == 8:
             break
     return tuple(found)
-
-
-def _budget(available: int | None, needed: int, floor: int | None) -> dict[str, int] | None:
-    """Needed, available, excess (negative is room to spare), and the budget that would do.
-
-    Where recomputation was tried, `floor` is what no sequence can undercut.
-    """
-    if available is None:
-        return None
-    found = {
-        "needed": needed,
-        "available": available,
-        "excess": needed - available,
-        "fits_at": needed,
-    }
-    return found if floor is None else {**found, "floor": floor}
 
 
 def _obstacle(planned: Planned) -> dict[str, object] | None:

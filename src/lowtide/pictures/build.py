@@ -13,14 +13,14 @@ from lowtide.pictures.layout import drawn_offsets, scratch_offsets
 from lowtide.pictures.scene import Block, Kind, Moment, Run, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lowtide.ir import Buffer, Tensor, Timeline
     from lowtide.pictures.record import Record
     from lowtide.planning import Planned
     from lowtide.report import Report
 
-__all__ = ["build_scene", "run_of"]
+__all__ = ["build_scene", "run_of", "runs_again"]
 
 
 def build_scene(planned: Planned, report: Report, record: Record | None) -> Scene:
@@ -29,7 +29,6 @@ def build_scene(planned: Planned, report: Report, record: Record | None) -> Scen
     sequence = planned.plan.sequence
     repeated = len(set(sequence)) < len(sequence) == len(planned.timeline.steps)
     path = str(report.model["path"])
-    counts = Counter(sequence)
     return Scene(
         name=Path(path).name if path else "model",
         before=run_of(original.source_order, original.accounting.alignment),
@@ -44,8 +43,13 @@ def build_scene(planned: Planned, report: Report, record: Record | None) -> Scen
         hot=hot_region(planned.timeline),
         report=report,
         record=record,
-        runs_again={name: count - 1 for name, count in counts.items() if count > 1},
+        runs_again=runs_again(sequence),
     )
+
+
+def runs_again(sequence: Sequence[str]) -> dict[str, int]:
+    """How often each op of a sequence runs beyond once, by its name."""
+    return {name: count - 1 for name, count in Counter(sequence).items() if count > 1}
 
 
 def run_of(

@@ -93,10 +93,7 @@ def _verdict(report: Report) -> Verdict:
     text = report.verdict.removeprefix(f"{report.status}: ")
     sentence = f"{text[:1].upper()}{text[1:]}."
     if report.budget is not None:
-        met = report.budget["excess"] <= 0
-        return Verdict(
-            "budget met" if met else "budget not met", "good" if met else "bad", sentence
-        )
+        return Verdict.of_budget(met=report.budget["excess"] <= 0, sentence=sentence)
     tone = "good" if report.status == "optimal" else "fair"
     return Verdict(report.status.replace("_", " "), tone, sentence)
 

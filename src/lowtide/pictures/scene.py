@@ -111,6 +111,11 @@ class Verdict:
     tone: str
     sentence: str
 
+    @classmethod
+    def of_budget(cls, *, met: bool, sentence: str) -> Verdict:
+        """Whether a budget is met."""
+        return cls("budget met" if met else "budget not met", "good" if met else "bad", sentence)
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:

@@ -10,16 +10,15 @@ and is drawn nowhere, but counted in the curves while its kernel runs.
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
 from lowtide.ir import simulate, unroll
-from lowtide.pictures.build import run_of
+from lowtide.pictures.build import run_of, runs_again
 from lowtide.pictures.hot import hot_region
 from lowtide.pictures.scene import Scene, Verdict
-from lowtide.report import Figures, Report
+from lowtide.report import Figures, Report, budget_figures
 from lowtide.targets.tvm_plan import ACCOUNTING
 from lowtide.units import format_bytes
 
@@ -56,7 +55,7 @@ def step_scene(step: Rematerialized, name: str | None = None) -> Scene:
         hot=hot_region(after),
         report=_report(step, before, after, bound),
         record=None,
-        runs_again={name: count - 1 for name, count in Counter(plan.sequence).items() if count > 1},
+        runs_again=runs_again(plan.sequence),
         verdict=_verdict(step),
     )
 
@@ -86,13 +85,12 @@ def _verdict(step: Rematerialized) -> Verdict:
     )
     if step.budget_bytes is None:
         return Verdict("no budget", "fair", sentence)
-    met = step.peak_bytes <= step.budget_bytes
-    return Verdict("budget met" if met else "budget not met", "good" if met else "bad", sentence)
+    return Verdict.of_budget(met=step.peak_bytes <= step.budget_bytes, sentence=sentence)
 
 
 def _report(step: Rematerialized, before: Timeline, after: Timeline, bound: int) -> Report:
     """The step's figures in the form of a report, for the page's tables."""
-    graph, budget = step.plan.imported.graph, step.budget_bytes
+    graph = step.plan.imported.graph
     certificate = step.plan.plan.certificate
     note = (
         f"a call allocates the arena, the results ({format_bytes(step.plan.output_bytes)}) and "
@@ -121,11 +119,7 @@ def _report(step: Rematerialized, before: Timeline, after: Timeline, bound: int)
             "covers": list(certificate.covers),
             "method": certificate.bound_method,
         },
-        accounting={
-            "inputs_in_arena": ACCOUNTING.inputs_in_arena,
-            "outputs_live_to_end": ACCOUNTING.outputs_live_to_end,
-            "alignment": ACCOUNTING.alignment,
-        },
+        accounting=ACCOUNTING.to_dict(),
         peak_bytes=Figures(before.peak_bytes, after.peak_bytes, bound),
         arena_bytes=Figures(step.least.arena_bytes, step.plan.arena_bytes, bound),
         breakdown_bytes={
@@ -136,15 +130,8 @@ def _report(step: Rematerialized, before: Timeline, after: Timeline, bound: int)
         verification={},
         measured={},
         seconds={},
-        budget_bytes=budget,
-        budget=None
-        if budget is None
-        else {
-            "needed": step.peak_bytes,
-            "available": budget,
-            "excess": step.peak_bytes - budget,
-            "fits_at": step.peak_bytes,
-        },
+        budget_bytes=step.budget_bytes,
+        budget=budget_figures(step.budget_bytes, step.peak_bytes),
         output="no file: the planned module is in memory",
         notes=(note, *step.notes),
     )

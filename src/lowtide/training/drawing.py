@@ -10,18 +10,17 @@ slots and arguments are there all the time and in no curve.
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lowtide import __version__
 from lowtide.backends.tensorflow.accounting import ACCOUNTING
 from lowtide.ir import simulate, unroll
-from lowtide.pictures.build import run_of
+from lowtide.pictures.build import run_of, runs_again
 from lowtide.pictures.exports import write_picture
 from lowtide.pictures.hot import hot_region
 from lowtide.pictures.scene import Scene, Verdict
-from lowtide.report import Figures, Report
+from lowtide.report import Figures, Report, budget_figures
 from lowtide.units import format_bytes
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def step_scene(plan: TrainingPlan, drawing: StepDrawing, name: str | None = None
         hot=hot_region(after),
         report=report,
         record=drawing.record,
-        runs_again={name: count - 1 for name, count in Counter(plan.sequence).items() if count > 1},
+        runs_again=runs_again(plan.sequence),
         verdict=_verdict(plan),
         own_allocator="TensorFlow",
     )
@@ -99,8 +98,7 @@ def _verdict(plan: TrainingPlan) -> Verdict:
         )
     if plan.budget_bytes is None:
         return Verdict("no budget", "fair", sentence)
-    met = _needed(plan) <= plan.budget_bytes
-    return Verdict("budget met" if met else "budget not met", "good" if met else "bad", sentence)
+    return Verdict.of_budget(met=_needed(plan) <= plan.budget_bytes, sentence=sentence)
 
 
 def _needed(plan: TrainingPlan) -> int:
@@ -112,8 +110,6 @@ def _needed(plan: TrainingPlan) -> int:
 def _report(plan: TrainingPlan, drawing: StepDrawing, drawn_bytes: int) -> Report:
     """The step's figures in the form of a report, for the page's tables."""
     graph = drawing.traced
-    budget = plan.budget_bytes
-    needed = _needed(plan)
     measured: dict[str, object] = {}
     if plan.measured_peak_bytes is not None:
         measured = {
@@ -137,11 +133,7 @@ def _report(plan: TrainingPlan, drawing: StepDrawing, drawn_bytes: int) -> Repor
         },
         status="feasible",
         proof={"quantity": "peak", "scope": "every sequence"} if plan.peak_bound_bytes else {},
-        accounting={
-            "inputs_in_arena": ACCOUNTING.inputs_in_arena,
-            "outputs_live_to_end": ACCOUNTING.outputs_live_to_end,
-            "alignment": ACCOUNTING.alignment,
-        },
+        accounting=ACCOUNTING.to_dict(),
         peak_bytes=Figures(plan.peak_before_bytes, plan.peak_after_bytes, plan.peak_bound_bytes),
         arena_bytes=Figures(0, 0, 0),
         breakdown_bytes={
@@ -153,15 +145,8 @@ def _report(plan: TrainingPlan, drawing: StepDrawing, drawn_bytes: int) -> Repor
         verification={},
         measured=measured,
         seconds={},
-        budget_bytes=budget,
-        budget=None
-        if budget is None
-        else {
-            "needed": needed,
-            "available": budget,
-            "excess": needed - budget,
-            "fits_at": needed,
-        },
+        budget_bytes=plan.budget_bytes,
+        budget=budget_figures(plan.budget_bytes, _needed(plan)),
         recomputation=recomputation if plan.recomputed else None,
         output="no file: the planned function is in memory",
         notes=_notes(plan, drawing, drawn_bytes),
