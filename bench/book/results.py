@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from lowtide.bench.record import load as read
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,16 +129,10 @@ def load(name: str, root: Path = ROOT) -> Record:
     not read.
 
     Raises:
-        BookError: there is no such file, or it is no JSON object.
+        BookError: there is no such file, or it is no result.
     """
-    path = root / RESULTS / name
     try:
-        document: object = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BookError(f"{path}: no committed result: {error}") from error
-    if not isinstance(document, dict):
-        raise BookError(f"{path}: no JSON object")
-    fields = cast("dict[str, object]", document)
-    if name == "models.json" and "models" not in fields:
-        fields = {"models": fields}
-    return Record(f"{RESULTS}/{name}", fields)
+        found = read(root / RESULTS / name)
+    except InputError as error:
+        raise BookError(f"no committed result: {error}") from error
+    return Record(f"{RESULTS}/{name}", found.rows)

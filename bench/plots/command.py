@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowtide.bench.book.results import RESULTS, ROOT
 from lowtide.bench.plots.pictures import PICTURES
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["RESULTS", "main", "stale"]
+__all__ = ["main", "stale"]
 
-_ROOT = Path(__file__).resolve().parents[2]
-RESULTS = _ROOT / "bench" / "results"
-_FOLDER = _ROOT / "docs" / "book"
+_FOLDER = ROOT / "docs" / "book"
 
 
-def stale(folder: Path = _FOLDER, results: Path = RESULTS) -> dict[Path, str]:
+def stale(folder: Path = _FOLDER, results: Path = ROOT / RESULTS) -> dict[Path, str]:
     """The pictures that are not what they are to be, with what they are to be."""
     wanted = {folder / f"{name}.svg": draw(results) for name, draw in PICTURES.items()}
     return {
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lowtide.bench.plots", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; 1 where one is stale")
     options = parser.parse_args(arguments)
-    if not (_ROOT / "pyproject.toml").is_file():
+    if not (ROOT / "pyproject.toml").is_file():
         raise InputError("the pictures belong to a checkout of the repository; this is none")
     found = stale()
     for path, text in found.items():

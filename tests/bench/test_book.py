@@ -169,7 +169,7 @@ def test_records(tmp_path: Path) -> None:
             read()
     (tmp_path / RESULTS).mkdir(parents=True)
     (tmp_path / RESULTS / "list.json").write_text("[]")
-    with pytest.raises(BookError, match="no JSON object"):
+    with pytest.raises(BookError, match=r"no committed result.*an object is expected"):
         load("list.json", tmp_path)
 
 

@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lowtide.bench.book.results import RESULTS, ROOT
 from lowtide.bench.plots.canvas import Canvas
-from lowtide.bench.plots.command import RESULTS, main, stale
+from lowtide.bench.plots.command import main, stale
 from lowtide.bench.plots.dumbbell import dumbbells
 from lowtide.bench.plots.panels import Panel, panels
 from lowtide.bench.plots.pictures import PICTURES
@@ -38,7 +39,7 @@ def test_the_committed_pictures_are_what_the_results_say(
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_are_named_and_described(name: str) -> None:
-    root = ElementTree.fromstring(PICTURES[name](RESULTS))
+    root = ElementTree.fromstring(PICTURES[name](ROOT / RESULTS))
     assert root.get("role") == "img"
     texts = [root.findtext(f"{SVG}{part}") or "" for part in ("title", "desc")]
     assert all(texts)
@@ -48,7 +49,7 @@ def test_pictures_are_named_and_described(name: str) -> None:
 def test_another_result_is_another_picture(tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
-    for path in RESULTS.glob("*.json"):
+    for path in (ROOT / RESULTS).glob("*.json"):
         document = json.loads(path.read_text())
         for measure in document["measures"]:
             if measure["case"] == "light_vgg19" and measure["who"] == "TVM":
