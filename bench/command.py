@@ -46,7 +46,7 @@ Only = Annotated[
 ]
 Check = Annotated[bool, typer.Option("--check", help="Exit with 1 where a measure is worse.")]
 Tolerance = Annotated[
-    float, typer.Option(help="Of the mean of CPU-seconds, as a ratio.", metavar="RATIO")
+    float, typer.Option(help="Of the mean of CPU-seconds, as a ratio.", metavar="RATIO", min=1.0)
 ]
 
 
@@ -79,6 +79,9 @@ def run_suite(
     chosen = [
         experiment for experiment in SUITES[name].experiments if experiment.name in (only or known)
     ]
+    if instances is not None and not any(experiment.instances for experiment in chosen):
+        names = ", ".join(experiment.name for experiment in chosen)
+        raise InputError(f"--instances {instances}: none is read by {names}; drop the option")
     for experiment in list(chosen):
         try:
             require(name, experiment)

@@ -7,6 +7,7 @@ of work on the same machine; they and ratios of times are judged by their geomet
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -165,7 +166,7 @@ def text_of(comparison: Comparison) -> str:
                 f"{group.who}: {group.what}",
                 "CPU-s" if group.unit == "s" else group.unit,
                 str(len(group.pairs)),
-                "-" if group.mean != group.mean else f"{group.mean:.3f}",
+                "-" if math.isnan(group.mean) else f"{group.mean:.3f}",
                 *(str(len(cases)) for cases in (group.better, group.worse)),
                 "peer" if group.peer else ("**worse**" if group.fails else "holds"),
             ]

@@ -20,7 +20,7 @@ import onnx
 
 import lowtide
 from lowtide.bench.networks import NETWORKS
-from lowtide.bench.protocol import end, write
+from lowtide.bench.protocol import end, geometric_mean, write
 from lowtide.bench.record import Measure, digest
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def table(reports: dict[str, Report]) -> str:
             str(report.verification["numerics"]),
         )
         lines.append("| " + " | ".join(cells) + " |")
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
+    mean = geometric_mean(ratios)
     lines += ["", f"Geometric mean of the latency ratios: {mean:.3f}."]
     return "\n".join(lines) + "\n"
 

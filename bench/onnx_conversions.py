@@ -16,18 +16,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lowtide.backends.tensorflow import convert
-from lowtide.bench.networks import NETWORKS as BRANCHING
-from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
+from lowtide.bench.onnx_networks import EVERY
 from lowtide.bench.protocol import end, markdown, write
 from lowtide.bench.record import Measure
 from lowtide.errors import LowtideError
 from lowtide.frontends.onnx import read
-
-if TYPE_CHECKING:
-    import onnx
 
 __all__ = ["Row", "main", "measures", "row", "table"]
 
@@ -45,12 +40,6 @@ _HEADER = (
     "verify s",
     "total s",
 )
-
-
-def _model(name: str) -> onnx.ModelProto:
-    if name in LIGHT:
-        return light(name)
-    return NETWORKS[name]() if name in NETWORKS else BRANCHING[name](0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +74,7 @@ _STEPS = ("load", "emit", "write", "verify")
 
 def row(name: str, kind: str, folder: Path) -> Row:
     """Convert a model."""
-    model = read(_model(name)).model
+    model = read(EVERY[name]()).model
     own = sum(node.op_type == "Transpose" for node in model.graph)
     started = time.perf_counter()
     try:
@@ -141,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
     rows: list[Row] = []
-    for name in options.names or [*NETWORKS, *BRANCHING, *LIGHT]:
+    for name in options.names or EVERY:
         for kind in ("savedmodel", "tflite"):
             with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
                 rows.append(row(name, kind, Path(folder)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from lowtide.bench.networks import NETWORKS as BRANCHING
+
 __all__ = [
+    "EVERY",
     "LIGHT",
     "NETWORKS",
     "chain",
@@ -316,4 +320,11 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     "transformer": transformer,
     "lstm": lstm,
     "chain_1000": chain,
+}
+
+# With the branching ones of seed 0 and the light models: all that conversions and peers are run on.
+EVERY: dict[str, Callable[[], onnx.ModelProto]] = {
+    **NETWORKS,
+    **{name: partial(build, 0) for name, build in BRANCHING.items()},
+    **{name: partial(light, name) for name in LIGHT},
 }

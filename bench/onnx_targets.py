@@ -23,8 +23,7 @@ from typing import cast
 
 import onnx
 
-from lowtide.bench.networks import NETWORKS as BRANCHING
-from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
+from lowtide.bench.onnx_networks import EVERY
 from lowtide.bench.protocol import end, markdown, write
 from lowtide.bench.record import Measure
 from lowtide.errors import LowtideError
@@ -40,12 +39,6 @@ _LITE = (
     *("model", "nodes", "ops", "error", "load before", "planned", "lower bound", "TFLM arena"),
     *("planned", "LiteRT", "planned", "with XNNPACK", "planned", "CPU s"),
 )
-
-
-def _model(name: str) -> onnx.ModelProto:
-    if name in LIGHT:
-        return light(name)
-    return NETWORKS[name]() if name in NETWORKS else BRANCHING[name](0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,7 @@ _LITE_KINDS = ("required", "litert", "litert_xnnpack")
 
 def row(name: str, target: str) -> Row:
     """Optimize a model for a target, and keep what its report says."""
-    model = _model(name)
+    model = EVERY[name]()
     nodes = len(model.graph.node)
     before = _cpu_seconds()
     with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
@@ -188,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="without suffix; .md and .json are written")
     options = parser.parse_args(arguments)
     rows: list[Row] = []
-    for name in options.names or [*NETWORKS, *BRANCHING, *LIGHT]:
+    for name in options.names or EVERY:
         for target in ("tensorflow", "tflite"):
             rows.append(row(name, target))
             print("  ".join(_cells(rows[-1])), file=sys.stderr, flush=True)

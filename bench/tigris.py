@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from lowtide.bench.mobilenet import mobilenet_v2
-from lowtide.bench.networks import NETWORKS as BRANCHING
-from lowtide.bench.onnx_networks import LIGHT, NETWORKS, light
+from lowtide.bench.onnx_networks import EVERY
 from lowtide.bench.peers.tigris import Answer, Plan, ask, problem_of
 from lowtide.bench.protocol import end, geometric_mean, markdown, one_core, write
 from lowtide.bench.record import Measure, digest
@@ -76,9 +75,7 @@ _DIMS = {"*": 1}  # what TiGrIS takes for open dimensions
 
 # File name to how it is written.
 MODELS: dict[str, Callable[[], onnx.ModelProto | bytes]] = {
-    **{f"{name}.onnx": partial(build, 0) for name, build in BRANCHING.items()},
-    **{f"{name}.onnx": build for name, build in NETWORKS.items()},
-    **{f"{name}.onnx": partial(light, name) for name in LIGHT},
+    **{f"{name}.onnx": build for name, build in EVERY.items()},
     **{f"mobilenet_v2_{side}_int8.tflite": partial(mobilenet_v2, side) for side in (96, 144)},
 }
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lowtide.backends.tflite.tflm.compare import tflm_runner
 from lowtide.backends.tflite.tflm.feeds import feeds_for
-from lowtide.backends.tflite.tflm.interpreter import captured, open_interpreter
+from lowtide.backends.tflite.tflm.interpreter import captured
 from lowtide.bench.tflite_builder import TfliteBuilder
+from lowtide.errors import ModelError
 from lowtide.frontends.tflite import TfliteImport, TfliteSource, import_graph, read
 from lowtide.ir import unroll, verify
 from lowtide.ir.semantics import Window
@@ -471,16 +473,7 @@ def in_litert(data: bytes, kernels: str = "BUILTIN_REF") -> Runner:
 def in_tflm(data: bytes) -> Runner:
     """TFLite Micro."""
     outputs = len(read(data).model.subgraphs[0].outputs)
-    with captured() as text:
-        try:
-            interpreter = open_interpreter(data, 1 << 20)
-        except RuntimeError as error:
-            raise AssertionError(f"TFLite Micro refused: {text()[-500:]}") from error
-
-    def run(arrays: Arrays) -> Arrays:
-        for index, array in enumerate(arrays):
-            interpreter.set_input(array, index)
-        interpreter.invoke()
-        return [np.array(interpreter.get_output(k)) for k in range(outputs)]
-
-    return run
+    try:
+        return tflm_runner(data, outputs, 1 << 20)
+    except ModelError as error:
+        raise AssertionError(str(error)) from error

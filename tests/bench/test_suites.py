@@ -104,6 +104,10 @@ def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
     assert "no quick experiment tigris; it has: schedules, growth" in capfd.readouterr().err
     assert run("schedule", "--instances", "no-such-folder") == 2
     assert "no-such-folder" in capfd.readouterr().err
+    assert run("schedule", "--only", "growth", "--instances", ".") == 2
+    assert "none is read by growth; drop the option" in capfd.readouterr().err
+    assert run("schedule", "--tolerance", "0.9") == 2
+    assert "--tolerance" in capfd.readouterr().err
     assert run("none") == 2
     with pytest.raises(InputError, match="no suite `none`; there are: schedule, "):
         require("none", EXPERIMENTS[0])
