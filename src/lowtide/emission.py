@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 
-from lowtide.backends.atomic import AtomicFile
-from lowtide.errors import InputError
-
-__all__ = ["Outcome", "Staged", "refuse_source", "write_bytes", "write_text"]
+__all__ = ["Outcome", "Staged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,45 +49,3 @@ class Staged(ABC):
         Raises:
             InputError: the destination is an input file, or cannot be written.
         """
-
-
-def refuse_source(source: object, *outputs: Path | None, folder: bool = False) -> None:
-    """Refuse, before any work, to write over the source or into a folder that is not there.
-
-    Raises:
-        InputError: an output is the source, a folder, or in a folder that does not exist.
-    """
-    for output in outputs:
-        if output is None:
-            continue
-        if isinstance(source, str | Path) and output.resolve() == Path(source).resolve():
-            raise InputError(
-                f"{output} is the source, which is never written to: choose another output"
-            )
-        if output.is_dir() and not folder:
-            raise InputError(f"{output} is a folder: name a file")
-        if not output.absolute().parent.is_dir():
-            raise InputError(f"the folder {output.parent} does not exist: create it first")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; it appears whole or not at all.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file; it appears whole or not at all.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        with AtomicFile(path) as file:
-            file.stream.write(content)
-            file.commit()
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None

@@ -6,13 +6,14 @@ Plan --target stages--> file in a temporary folder --verify, measure--> written 
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowtide import emission
+from lowtide import outputs
 from lowtide.errors import VerificationError
 from lowtide.passes.plan import Plan
 from lowtide.pictures.build import build_scene
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir
 
+    from lowtide.emission import Outcome, Staged
     from lowtide.pictures.record import Record
     from lowtide.planning import Planned, Progress
     from lowtide.report import Report
@@ -67,7 +69,11 @@ class Result:
         """
         destination, prepared = Path(path), self._planned.prepared
         folder = prepared.settings.target in FOLDERS
-        emission.refuse_source(prepared.source.path, destination, folder=folder)
+        outputs.refuse(
+            {outputs.SOURCE: prepared.source.path},
+            {"the model": destination},
+            folders={"the model"} if folder else (),
+        )
         with tempfile.TemporaryDirectory(prefix="lowtide-") as work:
             prepared.stage(self._planned, destination, Path(work)).commit()
         return destination
@@ -173,13 +179,18 @@ def optimize(
     started = time.perf_counter()
     destination = None if output is None else Path(output)
     plan_path = None if plan_out is None else Path(plan_out)
-    emission.refuse_source(model, plan_path)
-    emission.refuse_source(model, destination, folder=settings.target in FOLDERS)
     exports = Exports.of(html, svg, png, trace, snapshot)
-    exports.refuse(model, destination, plan_path, device, costs, representative)
+    outputs.refuse(
+        _read(model, device, costs, representative),
+        {"-o": destination, "--plan-out": plan_path, **exports.options},
+        folders={"-o"} if settings.target in FOLDERS else (),
+    )
+    exports.require()
     recorder = Recorder(progress)
-    planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
-    return _finish(planned, destination, plan_out, verify, recorder, started, exports)
+    prepared = prepare(model, settings, recorder)
+    outputs.refuse(prepared.source.data_files, {"--plan-out": plan_path, **exports.options})
+    planned = improve(make_plan(prepared, recorder), recorder)
+    return _finish(planned, destination, plan_path, verify, recorder, started, exports)
 
 
 def analyze(
@@ -228,11 +239,14 @@ def analyze(
     )
     started = time.perf_counter()
     exports = Exports.of(html, svg, png, trace, snapshot)
-    exports.refuse(model, device, costs, representative)
+    outputs.refuse(_read(model, device, costs, representative), exports.options)
+    exports.require()
     recorder = Recorder(progress)
-    planned = improve(make_plan(prepare(model, settings, recorder), recorder), recorder)
+    prepared = prepare(model, settings, recorder)
+    outputs.refuse(prepared.source.data_files, exports.options)
+    planned = improve(make_plan(prepared, recorder), recorder)
     report = build_report(planned, None, None, started=started)
-    exports.write(planned, report, recorder.record)
+    _write(exports.render(planned, report, recorder.record))
     return report
 
 
@@ -260,12 +274,14 @@ def apply(
     """
     started = time.perf_counter()
     destination = Path(output)
-    if not isinstance(plan, Plan):
-        emission.refuse_source(plan, destination, folder=True)
-        plan = load_plan(plan)
-    emission.refuse_source(model, destination, folder=plan.target in FOLDERS)
+    made = plan if isinstance(plan, Plan) else load_plan(plan)
+    outputs.refuse(
+        {outputs.SOURCE: model, "the plan": plan},
+        {"-o": destination},
+        folders={"-o"} if made.target in FOLDERS else (),
+    )
     recorder = Recorder(progress)
-    planned = adopted(plan, model, threads, recorder)
+    planned = adopted(made, model, threads, recorder)
     return _finish(planned, destination, None, verify, recorder, started, Exports())
 
 
@@ -292,86 +308,126 @@ def plot(
     """
     started = time.perf_counter()
     exports = Exports(**{format_of(Path(output)): Path(output)})
-    exports.refuse(model, plan)
+    outputs.refuse({outputs.SOURCE: model, "the plan": plan}, {"-o": Path(output)})
+    exports.require()
     made = plan if isinstance(plan, Plan) else load_plan(plan)
     recorder = Recorder(progress)
     planned = adopted(made, model, None, recorder)
     report = build_report(planned, None, None, started=started)
-    exports.write(planned, report, recorder.record)
+    _write(exports.render(planned, report, recorder.record))
     return report
+
+
+def _read(
+    model: Source,
+    device: str | Path | None,
+    costs: str | Path | None,
+    representative: str | Path | None,
+) -> dict[str, object]:
+    """What is read, by its option; names of boards and the like are no files."""
+    return {
+        outputs.SOURCE: model,
+        "--device": device,
+        "--costs": costs,
+        "--representative": representative,
+    }
+
+
+def _write(files: Mapping[Path, bytes], staged: Staged | None = None) -> None:
+    """Write all files, and the staged model before they get their names."""
+    with outputs.Pending() as pending:
+        for path, content in files.items():
+            pending.add(path, content)
+        if staged is not None:
+            staged.commit()
+        pending.commit()
 
 
 def _finish(
     planned: Planned,
     destination: Path | None,
-    plan_out: str | Path | None,
+    plan_out: Path | None,
     verify: bool,
     recorder: Recorder,
     started: float,
     exports: Exports,
 ) -> Result:
-    """Emit, verify, measure and report; commit the files only at the very end."""
+    """Emit, verify, measure and report; the files appear together at the very end."""
     if not planned.within_budget:
         report = build_report(planned, None, None, started=started)
-        exports.write(planned, report, recorder.record)
+        _write(exports.render(planned, report, recorder.record))
         return Result(report, planned.plan, planned, recorder.record)
-    outcome = None
-    if destination is not None or verify:
-        if verify:
-            recorder.stage("verify and measure")
-        planned, outcome = _tried(planned, destination, verify=verify)
-        if outcome is not None and outcome.is_worse:
-            planned = planned.prepared.keep_default_order()
-            outcome = _emit(planned, destination, verify=verify)
-    if plan_out is not None:
-        emission.write_text(Path(plan_out), planned.plan.to_json())
-    report = build_report(planned, outcome, destination, started=started)
-    exports.write(planned, report, recorder.record)
+    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
+        tried = _Tried(planned)
+        if destination is not None or verify:
+            if verify:
+                recorder.stage("verify and measure")
+            tried = _tried(planned, destination, Path(folder), verify=verify)
+        planned = tried.planned
+        report = build_report(planned, tried.outcome, destination, started=started)
+        files = exports.render(planned, report, recorder.record)
+        if plan_out is not None:
+            files[plan_out] = planned.plan.to_json().encode()
+        _write(files, tried.staged if destination is not None and tried.wanted else None)
     return Result(report, planned.plan, planned, recorder.record)
 
 
-def _tried(
-    planned: Planned, destination: Path | None, *, verify: bool
-) -> tuple[Planned, emission.Outcome | None]:
-    """Emit; a rewritten model that does not do what was promised gives way to the one as it was."""
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A planned model that is staged, and what its execution showed."""
+
+    planned: Planned
+    staged: Staged | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether nothing was measured that forbids to write it."""
+        if self.outcome is None:
+            return True
+        budget, needed = self.planned.prepared.settings.budget_bytes, self.outcome.needed_bytes
+        return not (self.outcome.is_worse or (budget and needed and needed > budget))
+
+
+def _tried(planned: Planned, destination: Path | None, work: Path, *, verify: bool) -> _Tried:
+    """Stage and execute, until something does what was promised.
+
+    A rewritten model that does not gives way to the model as it was, and an order that was measured
+    to be worse to the runtime's own.
+    """
     as_it_was = planned.unrewritten
-    if as_it_was is None or not verify:
-        return planned, _emit(planned, destination, verify=verify)
+    if as_it_was is not None and verify:
+        found, failure = _rewritten(planned, destination, work)
+        if found is not None:
+            return found
+        note = f"rewriting was taken back: executed, it gave {failure}"
+        planned = replace(as_it_was, notes=(*as_it_was.notes, note))
+    found = _staged(planned, destination, work, verify=verify)
+    if found.outcome is not None and found.outcome.is_worse:
+        default = planned.prepared.keep_default_order()
+        return _staged(default, destination, work, verify=verify)
+    return found
+
+
+def _rewritten(planned: Planned, destination: Path | None, work: Path) -> tuple[_Tried | None, str]:
+    """A rewritten model, executed; None, and what is wrong with it."""
     prepared = planned.prepared
     exact = prepared.settings.rewriting.rules == "exact" and prepared.same_kernels
-    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        path = destination or Path(folder, "model")
-        staged = prepared.stage(planned, path, Path(folder))
-        outcome, failure = None, ""
-        try:
-            outcome = staged.verify()
-        except VerificationError as error:
-            failure = str(error)
-        if outcome is not None and outcome.is_worse:
-            failure = "a higher peak"
-        elif outcome is not None and exact and outcome.verification["numerics"] == "close":
-            failure = "other bits"
-        if outcome is not None and not failure:
-            if destination is not None and not _refused(planned, outcome):
-                staged.commit()
-            return planned, outcome
-    note = f"rewriting was taken back: executed, it gave {failure}"
-    planned = replace(as_it_was, notes=(*as_it_was.notes, note))
-    return planned, _emit(planned, destination, verify=verify)
+    try:
+        found = _staged(planned, destination, work, verify=True)
+    except VerificationError as error:
+        return None, str(error)
+    if found.outcome is not None and found.outcome.is_worse:
+        return None, "a higher peak"
+    if found.outcome is not None and exact and found.outcome.verification["numerics"] == "close":
+        return None, "other bits"
+    return found, ""
 
 
-def _emit(planned: Planned, destination: Path | None, *, verify: bool) -> emission.Outcome | None:
-    """Stage, verify if asked to, and write the result unless it was measured to be worse."""
-    with tempfile.TemporaryDirectory(prefix="lowtide-") as folder:
-        path = destination or Path(folder, "model")
-        staged = planned.prepared.stage(planned, path, Path(folder))
-        outcome = staged.verify() if verify else None
-        if destination is not None and not (outcome is not None and _refused(planned, outcome)):
-            staged.commit()
-    return outcome
-
-
-def _refused(planned: Planned, outcome: emission.Outcome) -> bool:
-    """Whether the execution showed that the result is not to be written."""
-    budget, needed = planned.prepared.settings.budget_bytes, outcome.needed_bytes
-    return outcome.is_worse or (budget is not None and needed is not None and needed > budget)
+def _staged(planned: Planned, destination: Path | None, work: Path, *, verify: bool) -> _Tried:
+    """The model in the work folder, in the place of what was tried before; executed if asked to."""
+    folder = work / "staged"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    staged = planned.prepared.stage(planned, destination or folder / "model", folder)
+    return _Tried(planned, staged, staged.verify() if verify else None)

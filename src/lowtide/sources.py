@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lowtide.backends.onnx.weights import data_files
 from lowtide.errors import InputError, LowtideError, ModelError
 from lowtide.ir import Graph
 
@@ -39,6 +40,12 @@ class Origin:
     sha256: str
     format: str
     model: onnx_ir.Model | None
+
+    @property
+    def data_files(self) -> dict[str, Path]:
+        """The model's external data, by what messages call it."""
+        found = () if self.model is None else sorted(data_files(self.model))
+        return {f"external data {path}": path for path in found}
 
 
 def plugged_frontend(source: object) -> EntryPoint | None:

@@ -248,10 +248,11 @@ def convert(
         MissingExtraError: TensorFlow is not installed.
     """
     from lowtide.backends.tensorflow.from_onnx import convert as converted
-    from lowtide.emission import refuse_source
     from lowtide.frontends.onnx import read
+    from lowtide.outputs import SOURCE, refuse
 
-    refuse_source(model, Path(destination), folder=True)
+    reads = {SOURCE: model, "representative": representative}
+    refuse(reads, {"destination": Path(destination)}, folders={"destination"})
     source = read(model, dims=dims)
     return converted(
         source.model,

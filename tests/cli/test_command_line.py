@@ -16,6 +16,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import lowtide
+import lowtide.optimizer
 from lowtide import __version__
 from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
@@ -125,6 +126,17 @@ def test_analyze_writes_nothing(
     assert sum(entry["bytes"] for entry in live) == report["peak_bytes"]["before"]
     assert max(report["timeline_bytes"]) == report["peak_bytes"]["before"]
     assert report["output"] is None
+
+
+def test_an_interruption_is_said(
+    model_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lowtide.optimizer, "optimize", interrupt)
+    code, out, err = call(optimize_main, model_path, capsys=capsys)
+    assert (code, out, err.strip()) == (130, "", "interrupted")
 
 
 def test_budgets(model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,7 +285,7 @@ def test_certificates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         main, "solve", "schedule", instance, "--certificate", instance, capsys=capsys
     )
     assert code == 2
-    assert "would replace" in err
+    assert "is the source, which is never written to" in err
     assert instance.read_bytes() == before
 
 

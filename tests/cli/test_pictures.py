@@ -14,6 +14,7 @@ from lowtide.bench.networks import randwire
 from lowtide.cli import main, optimize_main
 from lowtide.errors import InputError
 from lowtide.live import Progress
+from lowtide.pictures import exports
 from tests.cli.commands import call
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ def test_the_model_is_never_written_over(
         (("--html=FOLDER/a.html", "--svg=FOLDER/a.html"), "written already"),
         (("--svg=FOLDER/plan.json", "--plan-out=FOLDER/plan.json"), "written already"),
         (("--costs=FOLDER/costs.json", "--trace=FOLDER/costs.json"), "read or written already"),
+        (("--costs=FOLDER/costs.json", "--plan-out=FOLDER/costs.json"), "already, as --costs"),
+        (("-o", "FOLDER/a", "--plan-out=FOLDER/a"), "already, as -o"),
+        (("--html=/proc/page.html",), "cannot write /proc/page.html"),
         (("--html=FOLDER/missing/a.html",), "does not exist"),
         (("--html=FOLDER",), "is a folder"),
     ],
@@ -122,6 +126,43 @@ def test_refused_before_any_work(
     assert code == 2
     assert said in err
     assert [path.name for path in tmp_path.iterdir()] == ["costs.json"]
+
+
+def test_external_data_is_never_written_over(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, data = tmp_path / "m.onnx", tmp_path / "m.bin"
+    onnx.save(
+        onnx.load(model), source, save_as_external_data=True, location=data.name, size_threshold=0
+    )
+    before = data.read_bytes()
+    for option in ("--svg", "--plan-out"):
+        code, _, err = call(
+            main, "optimize", source, "--target=onnx", f"{option}={data}", capsys=capsys
+        )
+        assert code == 2
+        assert f"already, as external data {data}" in err
+    assert data.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.onnx"]
+
+
+def test_a_picture_that_fails_leaves_no_model(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise InputError("no space left")
+
+    monkeypatch.setattr(exports, "export", fail)
+    with pytest.raises(InputError, match="no space left"):
+        lowtide.optimize(
+            model,
+            target="onnx",
+            output=tmp_path / "o.onnx",
+            plan_out=tmp_path / "p.json",
+            svg=tmp_path / "s.svg",
+            verify=False,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def _no_package(name: str) -> None:

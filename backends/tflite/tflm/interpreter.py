@@ -8,6 +8,7 @@ process as well is run in a fork of it.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import os
 import re
@@ -127,6 +128,7 @@ def _forked(task: Callable[[], object]) -> int:
         code = 1
         try:
             signal.alarm(300)
+            faulthandler.disable()  # a crash is an answer
             with captured():
                 task()
             code = 0

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "bench_main", "main", "optimize_app", "optimize_main"]
 
+_INTERRUPTED = 130
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -97,9 +98,11 @@ def _run(application: typer.Typer, name: str, arguments: Sequence[str] | None) -
     command = typer.main.get_command(application)
     try:
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
+        if code == _INTERRUPTED:  # typer makes this of Ctrl-C
+            print("interrupted", file=sys.stderr)
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted: nothing was written", file=sys.stderr)
-        code = 130
+        print("interrupted", file=sys.stderr)
+        code = _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

@@ -40,11 +40,14 @@ def fits(
     The exit code is 0 if all fit, else 2 if one cannot be read, else 3 if one is proven not to fit,
     else 4.
     """
-    from lowtide import emission, optimizer
+    from lowtide import optimizer
+    from lowtide.outputs import SOURCE, refuse, write_text
 
     available = parse_bytes(budget)
     limit = None if time_limit is None else parse_seconds(time_limit)
     dims = parse_dims(dim)
+    for path in models:
+        refuse({SOURCE: path}, {"--report": report_file})
     codes: set[int] = set()
     lines: list[str] = []
     for path in models:
@@ -64,7 +67,7 @@ def fits(
         else:
             _show(path, report, problem)
     if report_file is not None:
-        emission.write_text(report_file, "".join(f"{line}\n" for line in lines))
+        write_text(report_file, "".join(f"{line}\n" for line in lines))
     worst = next((code for code in (1, 2, 3, 4) if code in codes), 0)
     if worst:
         raise typer.Exit(worst)

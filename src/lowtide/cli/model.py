@@ -261,14 +261,13 @@ def apply(
     threads: Threads = None,
 ) -> None:
     """Apply a saved plan to the model that it was made for, and verify it again."""
-    from lowtide import emission, optimizer
+    from lowtide import optimizer
 
     made = optimizer.load_plan(plan)
     destination = _output(path, output, made.target)
-    emission.refuse_source(plan, destination, folder=True)
     with show() as progress:
         result = optimizer.apply(
-            made,
+            plan,
             path,
             output=destination,
             verify=verify,

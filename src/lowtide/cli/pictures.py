@@ -57,19 +57,19 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Compare two models in their own orders, two plans, or a model with a plan of it."""
-    from lowtide import emission
     from lowtide.comparison import compare
+    from lowtide.outputs import SOURCE, refuse, write_text
     from lowtide.pictures.difference import draw_difference
 
     for read in (a, b, *(model or ())):
-        emission.refuse_source(read, svg)
+        refuse({SOURCE: read}, {"--svg": svg})
     with show() as progress:
         found = compare(a, b, models=model or (), target=target, progress=progress)
     if svg is not None:
         picture = draw_difference(found)
         if picture is None:
             raise InputError("a plan alone has no sizes to draw: give its model with --model")
-        emission.write_text(svg, picture)
+        write_text(svg, picture)
     if as_json:
         print(json.dumps(found.to_dict()))
     else:

@@ -9,9 +9,9 @@ from fractions import Fraction
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from lowtide.emission import refuse_source, write_text
 from lowtide.errors import InputError
 from lowtide.live import show
+from lowtide.outputs import SOURCE, refuse, write_text
 from lowtide.solvers.remat.explain import explain
 from lowtide.solvers.remat.instance import read_named_instance
 from lowtide.solvers.remat.pareto import pareto
@@ -187,7 +187,7 @@ def trade_off(
     Raises:
         InputError: the output is the instance, cannot be written, or is neither CSV nor JSON.
     """
-    refuse_source(path, output)
+    refuse({SOURCE: path}, {"-o": output})
     if output is not None and output.suffix not in (".csv", ".json"):
         raise InputError(f"{output}: name it .csv or .json")
     instance = read_named_instance(path)

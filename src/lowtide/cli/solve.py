@@ -15,6 +15,7 @@ import typer
 
 from lowtide.errors import InputError
 from lowtide.live import show
+from lowtide.outputs import SOURCE, refuse
 from lowtide.solvers.status import Status
 from lowtide.units import parse_bytes, parse_seconds
 
@@ -58,6 +59,7 @@ def schedule(
     from lowtide.solvers.schedule.instance import read_instance
     from lowtide.solvers.schedule.registry import get_scheduler
 
+    refuse({SOURCE: path}, {"--certificate": certificate})
     problem = read_instance(path)
     with show() as progress:
         progress.stage("schedule")
@@ -70,7 +72,7 @@ def schedule(
         )
         if certificate is not None:
             progress.stage("certify")
-            _certify(problem, solution, path, certificate)
+            _certify(problem, solution, certificate)
     if as_json:
         print(
             json.dumps(
@@ -96,16 +98,12 @@ def schedule(
     print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
 
 
-def _certify(
-    problem: ScheduleProblem, solution: ScheduleSolution, path: Path, output: Path
-) -> None:
+def _certify(problem: ScheduleProblem, solution: ScheduleSolution, output: Path) -> None:
     """Write a certificate that the checker has accepted."""
     from lowtide.solvers.schedule.certificate import write_certificate
     from lowtide.solvers.schedule.certify import certify
     from lowtide.solvers.schedule.check_certificate import check_certificate
 
-    if output.exists() and output.samefile(path):
-        raise InputError(f"{output}: the certificate would replace the instance")
     made = certify(problem, solution)
     check_certificate(problem, made)
     write_certificate(made, output)
@@ -178,8 +176,7 @@ def allocate(
     from lowtide.solvers.allocation.registry import available, get_allocator
 
     limit = None if capacity is None else parse_bytes(capacity)
-    if output is not None and output.resolve() == path.resolve():
-        raise InputError(f"{output} is the instance itself: choose another name for the layout")
+    refuse({SOURCE: path}, {"-o": output})
     run = get_allocator(available()[0] if solver is None else solver)
     if pool:
         if limit is not None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lowtide.emission import refuse_source, write_bytes
 from lowtide.errors import InputError
+from lowtide.outputs import SOURCE, refuse, write_bytes
 from lowtide.pictures.build import build_scene
 from lowtide.pictures.page import render_page
 from lowtide.pictures.png import require_png, to_png
@@ -66,37 +66,26 @@ class Exports:
         found = self.html, self.svg, self.png, self.trace, self.snapshot
         return {name: path for name, path in zip(FORMATS, found, strict=True) if path is not None}
 
-    def refuse(self, source: object, *others: object) -> None:
-        """Refuse, before any work, what cannot be written, or would be written over.
+    @property
+    def options(self) -> dict[str, Path | None]:
+        """The files by the options that ask for them."""
+        return {f"--{name}": path for name, path in self.paths.items()}
 
-        `others` are the paths of what is read and written besides the source; what is no path does
-        not count.
+    def require(self) -> None:
+        """Raise where a picture needs what is not installed.
 
         Raises:
-            InputError: a file would replace one of `others` or another picture, or has no folder.
             MissingExtraError: a PNG was asked for without the extra.
         """
-        known = {Path(each).resolve() for each in others if isinstance(each, str | Path)}
-        for name, path in self.paths.items():
-            refuse_source(source, path)
-            place = path.resolve()
-            if place in known:
-                raise InputError(f"--{name} {path} is read or written already: choose another file")
-            known.add(place)
         if self.png is not None:
             require_png()
 
-    def write(self, planned: Planned, report: Report, record: Record | None) -> None:
-        """Write the files; each appears whole or not at all.
-
-        Raises:
-            InputError: one cannot be written.
-        """
+    def render(self, planned: Planned, report: Report, record: Record | None) -> dict[Path, bytes]:
+        """What to write where."""
         if not self.paths:
-            return
+            return {}
         scene = build_scene(planned, report, record)
-        for name, path in self.paths.items():
-            write_bytes(path, export(scene, name))
+        return {path: export(scene, name) for name, path in self.paths.items()}
 
 
 def export(scene: Scene, name: str) -> bytes:
@@ -120,7 +109,8 @@ def write_picture(path: str | Path, scene: Callable[[], Scene], source: object =
     """
     destination = Path(path)
     wanted = format_of(destination)
-    Exports(**{wanted: destination}).refuse(source)
+    refuse({SOURCE: source}, {"the picture": destination})
+    Exports(**{wanted: destination}).require()
     write_bytes(destination, export(scene(), wanted))
     return destination
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from lowtide.backends.atomic import AtomicFile
 from lowtide.backends.onnx.compare import Difference, compare
-from lowtide.emission import Outcome, Staged, write_text
+from lowtide.emission import Outcome, Staged
 from lowtide.errors import InputError, ModelError, VerificationError
+from lowtide.outputs import write_text
 from lowtide.targets.tvm_child import call
 
 if TYPE_CHECKING:
