@@ -16,6 +16,8 @@ __all__ = ["SCHEMA", "Certificate", "InPlacePair", "Plan"]
 
 SCHEMA = "lowtide.plan/1"
 
+_MOST = 1 << 60  # of bytes
+
 
 @dataclass(frozen=True, slots=True)
 class InPlacePair:
@@ -156,6 +158,8 @@ def _list(value: object) -> list[object]:
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a string, found {value!r:.60}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"half a character in {value!a:.60}")
     return value
 
 
@@ -166,4 +170,6 @@ def _strings(value: object) -> list[str]:
 def _integer(value: object) -> int:
     if not isinstance(value, int):
         raise TypeError(f"expected a whole number, found {value!r:.60}")
+    if not -_MOST <= value <= _MOST:
+        raise ValueError("a whole number is beyond 2^60")
     return value

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from lowtide.errors import InputError, PlanError
+from lowtide.errors import InputError, LowtideError, PlanError
 from lowtide.ir import Role, simulate, unroll
 from lowtide.passes.allocate import arena_problem
 from lowtide.passes.costs import CostModel
 from lowtide.passes.pipeline import parse, run
 from lowtide.passes.plan import Certificate, Plan
 from lowtide.passes.state import State
+from lowtide.solvers.allocation.check import check
 from lowtide.solvers.allocation.exact import ExactAllocationOptions, allocate
+from lowtide.solvers.allocation.problem import AllocationProblem, AllocationSolution
+from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -231,7 +234,29 @@ class Prepared(ABC):
                 f"the plan does not state the peak that its sequence has, {timeline.peak_bytes} "
                 f"bytes: it was changed, or made by another version"
             )
+        if plan.offsets:
+            _check_layout(plan, timeline)
         return Planned(self, plan, timeline)
+
+
+def _check_layout(plan: Plan, timeline: Timeline) -> None:
+    """Raise `PlanError` where buffers overlap, or lie beyond the arena that the plan states.
+
+    Workspace has no offset in a plan.
+    """
+    blocks = [b for b in arena_problem(timeline, 1).blocks if b.id in plan.offsets]
+    offsets = tuple(plan.offsets[block.id] for block in blocks)
+    height = max((at + b.size for b, at in zip(blocks, offsets, strict=True)), default=0)
+    layout = AllocationSolution(Status.FEASIBLE, height, 0, offsets)
+    try:
+        check(AllocationProblem(tuple(blocks)), layout)
+    except LowtideError as error:
+        raise PlanError(f"the plan's layout does not fit its sequence: {error}") from None
+    if plan.arena_bytes is None or plan.arena_bytes < height:
+        raise PlanError(
+            f"the plan states an arena of {plan.arena_bytes} bytes, and its layout takes {height}: "
+            f"it was changed, or made by another version"
+        )
 
 
 @dataclass(frozen=True)

@@ -49,5 +49,7 @@ def _read_text(path: Path) -> str:
         if path.stat().st_size > 1 << 28:
             raise InputError(f"{path} has {path.stat().st_size:,} bytes: too large for a plan")
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the plan {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"the plan {path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"the plan {path} is no text: {error}") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 import pytest
+from onnx import helper
 
 import lowtide
 from lowtide.bench.networks import randwire
@@ -261,6 +262,54 @@ def test_diff_of_models_and_of_plans(
     code, _, err = call(main, "diff", model, plan, "--svg", plan, capsys=capsys)
     assert code == 2
     assert json.loads(plan.read_text())
+
+
+def test_names_do_not_command_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "x\x1b]0;title\x07:on:[bold]\u202ey"
+    tensors = [helper.make_tensor_value_info(name, 1, [64]) for name in ("a", evil)]
+    nodes = [helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Neg", ["b"], [evil], evil)]
+    path, other = tmp_path / "m:on:.onnx", tmp_path / "other.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", tensors[:1], tensors[1:])), path)
+    onnx.save(randwire(6, nodes=8, channels=8, side=8), other)
+    shown = "x\ufffd]0;title\ufffd:on:[bold]\ufffdy"
+    for command in (("analyze", path), ("diff", other, path), ("fits", path, "--budget=1")):
+        _, out, err = call(main, *command, "--target=onnx", capsys=capsys)
+        assert shown in out + err
+        assert str(path) in out + err or path.name in out + err
+        assert not {"\x1b", "\x07", "\u202e"} & {*out, *err}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"arena_bytes": 1}, "states an arena of 1 bytes, and its layout takes"),
+        ({"arena_bytes": 10**400}, "beyond 2^60"),
+        ({"arena_bytes": None}, "states an arena of None bytes"),
+        ({"offsets": 0}, "overlap at offset 0"),
+        ({"offsets": -64}, "negative"),
+        ({"sequence": ["\ud800"]}, "half a character"),
+    ],
+)
+def test_a_plan_that_was_changed_is_refused(
+    change: dict[str, object],
+    said: str,
+    model: Path,
+    plan: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document = json.loads(plan.read_text())
+    if isinstance(change.get("offsets"), int):
+        change = {"offsets": dict.fromkeys(document["offsets"], change["offsets"])}
+    damaged, picture = tmp_path / "damaged.json", tmp_path / "a.svg"
+    damaged.write_text(json.dumps({**document, **change}))
+    for command in (("plot", damaged, model, "-o", picture), ("diff", model, damaged)):
+        code, out, err = call(main, *command, capsys=capsys)
+        assert (code, out) == (2, "")
+        assert said in err
+    assert not picture.exists()
 
 
 def test_a_result_draws_itself(model: Path, tmp_path: Path) -> None:

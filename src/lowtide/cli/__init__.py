@@ -16,6 +16,7 @@ import typer
 from lowtide import __version__
 from lowtide.bench import command as bench
 from lowtide.cli import devices, fits, information, model, pictures, solve
+from lowtide.cli.terminal import warn
 from lowtide.errors import LowtideError
 
 if TYPE_CHECKING:
@@ -99,25 +100,24 @@ def _run(application: typer.Typer, name: str, arguments: Sequence[str] | None) -
     try:
         code = command.main(args=arguments, prog_name=name, standalone_mode=False)
         if code == _INTERRUPTED:  # typer makes this of Ctrl-C
-            print("interrupted", file=sys.stderr)
+            warn("interrupted")
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        warn("interrupted")
         code = _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except LowtideError as error:
-        print(f"error: {error}", file=sys.stderr)
+        warn(f"error: {error}")
         code = error.exit_code
     except Exception as error:
         if _shown(error):
             raise SystemExit(2) from None
         if os.environ.get("LOWTIDE_DEBUG"):
             raise
-        print(
+        warn(
             f"internal error: {type(error).__name__}: {error}\n"
-            f"Set LOWTIDE_DEBUG=1 for the traceback; please report it with the model.",
-            file=sys.stderr,
+            f"Set LOWTIDE_DEBUG=1 for the traceback; please report it with the model."
         )
         code = 1
     raise SystemExit(code if isinstance(code, int) else 0)

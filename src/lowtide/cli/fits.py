@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lowtide.cli.model import Dim, Target, TimeLimit, budget_error, parse_dims
+from lowtide.cli.terminal import say
 from lowtide.errors import LowtideError
 from lowtide.units import parse_bytes, parse_seconds
 
@@ -84,17 +84,15 @@ def _row(path: Path, report: Report | None, problem: LowtideError | None) -> dic
 
 def _show(path: Path, report: Report | None, problem: LowtideError | None) -> None:
     if report is None or report.budget is None:
-        print(f"{path}: cannot be checked: {problem}")
+        say(f"{path}: cannot be checked: {problem}")
     elif problem is None:
         needed, available = report.budget["needed"], report.budget["available"]
         spare = available - needed
-        print(f"{path}: fits: needs {needed:,} of {available:,} bytes, {spare:,} to spare")
+        say(f"{path}: fits: needs {needed:,} of {available:,} bytes, {spare:,} to spare")
     else:
-        from rich.console import Console
-
+        from lowtide.cli.console import console
         from lowtide.report import render_live
 
-        print(f"{path}: does not fit: {problem}", flush=True)
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+        say(f"{path}: does not fit: {problem}")
         for peak in report.peak_ops[:1]:
-            render_live(console, peak, "what forces the peak of the best plan")
+            render_live(console(), peak, "what forces the peak of the best plan")

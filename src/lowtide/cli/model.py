@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from lowtide.units import parse_bytes, parse_seconds
 if TYPE_CHECKING:
     from lowtide.report import Report
 
-__all__ = ["analyze", "apply", "budget_error", "optimize", "parse_dims", "width"]
+__all__ = ["analyze", "apply", "budget_error", "optimize", "parse_dims"]
 
 Model = Annotated[
     Path,
@@ -311,16 +310,9 @@ def _print(report: Report, *, as_json: bool, detail: bool = False) -> None:
     if as_json:
         print(report.to_json())
         return
-    from rich.console import Console
+    from lowtide.cli.console import console
 
-    report.render(Console(highlight=False, width=width()), detail=detail)
-
-
-def width() -> int | None:
-    """Of what is printed: None for the terminal's; off one, nothing is wrapped to 80 columns."""
-    import sys
-
-    return None if "COLUMNS" in os.environ or sys.stdout.isatty() else 120
+    report.render(console(), detail=detail)
 
 
 def budget_error(report: Report) -> BudgetInfeasibleError | BudgetNotMetError | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lowtide.cli.model import Json, Model, Target, width
+from lowtide.cli.model import Json, Model, Target
 from lowtide.errors import InputError
 from lowtide.live import show
 from lowtide.units import format_bytes
@@ -77,11 +77,12 @@ def diff(
 
 
 def _show(found: Difference) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False, width=width())
+    from lowtide.cli.console import console
+
+    out = console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("", escape(found.a.name), escape(found.b.name), "change"):
         table.add_column(column, justify="right" if column else "left")
@@ -97,35 +98,37 @@ def _show(found: Difference) -> None:
         ("rewrites", len(left.rewrites), len(right.rewrites)),
     ):
         table.add_row(name, f"{first:,}", f"{second:,}", f"{second - first:+,}")
-    console.print(table)
+    out.print(table)
     if found.first is None:
-        console.print("order: the same")
+        out.print("order: the same")
     else:
         share = 100 * found.inverted / max(found.pairs, 1)
-        console.print(
-            f"order: differs from step {found.first:,} on; of the pairs of the {found.common:,} "
-            f"common ops {share:.1f} % are turned round ({found.inverted:,})"
+        of_pairs = (
+            f"; of the pairs of the {found.common:,} common ops {share:.1f} % are turned round "
+            f"({found.inverted:,})"
         )
+        out.print(f"order: differs from step {found.first:,} on{of_pairs if found.pairs else ''}")
     for title, names in (("only in A", found.removed), ("only in B", found.added)):
         if names:
             more = f", and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-            console.print(f"ops {title}: {escape(', '.join(names[:_MOST_NAMES]))}{more}")
+            out.print(f"ops {title}: {escape(', '.join(names[:_MOST_NAMES]))}{more}")
     _show_peaks(found)
 
 
 def _show_peaks(found: Difference) -> None:
     """The tensors that are live at one peak and not at the other."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from lowtide.cli.console import console
 
     left, right = found.a.at_peak, found.b.at_peak
     if left is None or right is None:
         return
-    console = Console(highlight=False, width=width())
+    out = console()
     both = [name for name in left if name in right]
-    console.print(f"live at both peaks: {len(both):,} tensors", end="")
-    console.print(f", {format_bytes(sum(left[name] for name in both))} of A's")
+    out.print(f"live at both peaks: {len(both):,} tensors", end="")
+    out.print(f", {format_bytes(sum(left[name] for name in both))} of A's")
     for title, own, other in (("A", left, right), ("B", right, left)):
         only = {name: count for name, count in own.items() if name not in other}
         if not only:
@@ -138,7 +141,7 @@ def _show_peaks(found: Difference) -> None:
         if len(only) > _MOST_NAMES:
             rest = sum(list(only.values())[_MOST_NAMES:])
             table.add_row(f"{len(only) - _MOST_NAMES} more", f"{rest:,}")
-        console.print(table)
+        out.print(table)
 
 
 def _change(one: int | None, two: int | None) -> str:

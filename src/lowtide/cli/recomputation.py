@@ -9,6 +9,7 @@ from fractions import Fraction
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from lowtide.cli.terminal import say
 from lowtide.errors import InputError
 from lowtide.live import show
 from lowtide.outputs import SOURCE, refuse, write_text
@@ -134,7 +135,7 @@ def print_solution(problem: RematProblem, solution: RematSolution, names: Sequen
     if solution.status is Status.INFEASIBLE:
         _print_reason(problem, solution, names)
     for note in solution.notes:
-        print(f"note         {note}")
+        say(f"note         {note}")
     print(f"time         {solution.seconds:.3f} s ({solution.cpu_seconds:.3f} CPU-s)")
 
 
@@ -144,7 +145,7 @@ def _print_reason(problem: RematProblem, solution: RematSolution, names: Sequenc
         what = "sequence" if solution.scope == "free_order" else "stages of the input order"
         print(f"reason       no single op: no {what} within the budget ({_by(solution)})")
         return
-    print(f"reason       {found.message}")
+    say(f"reason       {found.message}")
     rows = [
         (t.size_bytes, t.why.value, f"tensor {t.buffer}{f' `{t.name}`' if t.name else ''}")
         for t in found.tensors[:_MOST_TENSORS]
@@ -163,7 +164,7 @@ def _print_reason(problem: RematProblem, solution: RematSolution, names: Sequenc
     ]
     width = max(len(f"{size:,}") for size, _, _ in rows)
     for size, why, what in rows:
-        print(f"             {size:>{width},}  {what}{f' ({why})' if why else ''}")
+        say(f"             {size:>{width},}  {what}{f' ({why})' if why else ''}")
 
 
 def _by(solution: RematSolution) -> str:
@@ -247,7 +248,7 @@ def print_front(front: ParetoFront) -> None:
         print(f"least budget {least} found; no plan has a lower peak than {bound}")
     print(f"bounds       of the {front.scope.replace('_', ' ')}, by budget")
     for note in front.notes:
-        print(f"note         {note}")
+        say(f"note         {note}")
     print(f"time         {front.seconds:.3f} s ({front.cpu_seconds:.3f} CPU-s)")
 
 
