@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from lowtide.bench.protocol import geometric_mean, markdown
+from lowtide.bench.protocol import markdown
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = ["Comparison", "Group", "compare", "text_of"]
 _POINTS, _PART = 0.25, 0.1  # of percent and of ratios: more than that is worse
 _EXACT, _TIMES = ("bytes", "count"), ("s", "s/s")
 _MOST_NAMES = 8
+_READABLE = 1e6  # larger ratios are shown with an exponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,15 @@ class Group:
     @property
     def mean(self) -> float:
         """Of now over before, geometric, where both are positive; not a number without any."""
-        return geometric_mean(now / old for old, now in self.pairs.values() if old > 0 and now > 0)
+        logs = [
+            math.log(now) - math.log(old)  # the quotient may be beyond what a float holds
+            for old, now in self.pairs.values()
+            if old > 0 and now > 0
+        ]
+        try:
+            return math.exp(math.fsum(logs) / len(logs)) if logs else math.nan
+        except OverflowError:
+            return math.inf
 
     def _beyond(self, old: float, now: float) -> bool:
         if self.unit in _EXACT:
@@ -166,7 +175,7 @@ def text_of(comparison: Comparison) -> str:
                 f"{group.who}: {group.what}",
                 "CPU-s" if group.unit == "s" else group.unit,
                 str(len(group.pairs)),
-                "-" if math.isnan(group.mean) else f"{group.mean:.3f}",
+                _ratio(group.mean),
                 *(str(len(cases)) for cases in (group.better, group.worse)),
                 "peer" if group.peer else ("**worse**" if group.fails else "holds"),
             ]
@@ -188,6 +197,12 @@ def text_of(comparison: Comparison) -> str:
             parts.append(f"{title}: {', '.join(names[:_MOST_NAMES])}{more}")
     parts += comparison.notes
     return "\n\n".join(parts) + "\n"
+
+
+def _ratio(mean: float) -> str:
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.3f}" if mean < _READABLE else f"{mean:.3g}"
 
 
 def _pair(group: Group, case: str) -> str:

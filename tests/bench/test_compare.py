@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lowtide.bench.compare import compare, text_of
-from lowtide.bench.record import Manifest, Measure, Record
+from lowtide.bench.record import UNITS, Manifest, Measure, Record
 from lowtide.errors import InputError
 
 MACHINE = {"cpu": "abacus", "calibration_cpu_s": 1.0}
@@ -71,6 +71,32 @@ def test_seconds_are_judged_by_their_mean_and_by_the_machine() -> None:
     unknown = compare(record(one(1, "s"), machine={"cpu": "another"}), slow)
     assert unknown.groups[0].pairs == {"a": (1.0, 3)}
     assert len(unknown.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "mean"),
+    [
+        (1e308, 5e-324, "0.000"),
+        (5e-324, 1e308, "inf"),
+        (10**308, 1e-300, "0.000"),
+        (1e-10, 10, "1e+11"),
+        (1, 10**308, "1e+308"),
+    ],
+)
+@pytest.mark.parametrize("unit", UNITS)
+def test_numbers_of_any_size_are_compared(unit: str, before: float, now: float, mean: str) -> None:
+    found = compare(record(one(before, unit)), record(one(now, unit)))
+    assert found.worse is (now > before)
+    assert f"| 1 | {mean} |" in text_of(found)
+
+
+def test_seconds_of_the_slowest_machine_are_compared() -> None:
+    slow, fast = ({**MACHINE, "calibration_cpu_s": each} for each in (1e6, 1e-6))
+    least, most = (record(one(value, "s"), machine=slow) for value in (5e-324, 1.7e308))
+    for before in (least, most):
+        for value in (5e-324, 1.7e308):
+            assert text_of(compare(before, record(one(value, "s"), machine=fast)))
+            assert text_of(compare(record(one(value, "s"), machine=fast), before))
 
 
 def test_what_is_gone_or_new_is_named() -> None:
