@@ -82,10 +82,11 @@ class Comparison:
     Attributes:
         experiment: its name.
         groups: what both have measured.
-        lost: measures of ours that a case had and has no more: a solver that finds no answer.
+        lost: measures of ours that a case had and has no more (a solver that finds no answer), or
+            has in another unit, or as another's: nothing that was kept says that it held.
         gone: cases of the baseline alone, as of a part of the experiment.
         new: cases of now alone.
-        notes: on machines and models.
+        notes: on settings, machines and models, and on others' measures that changed their unit.
     """
 
     experiment: str
@@ -128,7 +129,7 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
     found: dict[tuple[str, str, str, bool], dict[str, tuple[float, float]]] = defaultdict(dict)
     for measure in now.measures:
         other = old.get(measure.key)
-        if other is None or other.unit != measure.unit:
+        if other is None or _change(other, measure):
             continue
         factor = speed if measure.unit == "s" else 1.0
         group = measure.who, measure.what, measure.unit, measure.peer
@@ -138,17 +139,33 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
     return Comparison(
         experiment=name,
         groups=tuple(Group(*key, pairs, tolerance) for key, pairs in found.items()),
-        lost=tuple(sorted(_lost(before, now, here))),
+        lost=tuple(sorted(_lost(before, now, notes))),
         gone=tuple(sorted(there - here)),
         new=tuple(sorted(here - there)),
         notes=tuple(notes),
     )
 
 
-def _lost(before: Record, now: Record, here: set[str]) -> set[str]:
-    have = {measure.key for measure in now.measures}
-    ours: list[Measure] = [m for m in before.measures if not m.peer and m.case in here]
-    return {f"{m.case}: {m.who}'s {m.what}" for m in ours if m.key not in have}
+def _lost(before: Record, now: Record, notes: list[str]) -> list[str]:
+    have = {measure.key: measure for measure in now.measures}
+    here = {measure.case for measure in now.measures}
+    lost: list[str] = []
+    for measure in before.measures:
+        name = f"{measure.case}: {measure.who}'s {measure.what}"
+        other = have.get(measure.key)
+        change = _change(measure, other) if other is not None else ""
+        if measure.peer and change:
+            notes.append(f"{name} is not compared: {change}")
+        elif not measure.peer and (change or (other is None and measure.case in here)):
+            lost.append(f"{name} ({change})" if change else name)
+    return lost
+
+
+def _change(before: Measure, now: Measure) -> str:
+    """Why two of one key are different measures; empty if they are not."""
+    if now.unit != before.unit:
+        return f"in {now.unit} now, in {before.unit} before"
+    return "a peer's now" if now.peer and not before.peer else ""
 
 
 def _speed(before: Record, now: Record, notes: list[str]) -> float:
@@ -184,7 +201,7 @@ def text_of(comparison: Comparison) -> str:
             worse += [f"{group.who}: {group.what}: {_pair(group, case)}" for case in group.worse]
     parts = [f"## {comparison.experiment}: now over the baseline"]
     header = ["measure", "unit", "cases", "geometric mean", "better", "worse", "verdict"]
-    parts.append(markdown(header, rows) if rows else "No case in common with the baseline.")
+    parts.append(markdown(header, rows) if rows else "No measure in common with the baseline.")
     if worse:
         parts.append("\n".join(f"- {line}" for line in worse))
     for title, names in (

@@ -10,7 +10,7 @@ from lowtide.bench.compare import compare, text_of
 from lowtide.bench.record import UNITS, Manifest, Measure, Record
 from lowtide.errors import InputError
 
-MACHINE = {"cpu": "abacus", "calibration_cpu_s": 1.0}
+MACHINE: dict[str, object] = {"cpu": "abacus", "calibration_cpu_s": 1.0}
 
 
 def record(*measures: Measure, machine: dict[str, object] | None = None) -> Record:
@@ -82,6 +82,7 @@ def test_seconds_are_judged_by_their_mean_and_by_the_machine() -> None:
         (1e-10, 10, "1e+11"),
         (1, 10**308, "1e+308"),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{value:g}",
 )
 @pytest.mark.parametrize("unit", UNITS)
 def test_numbers_of_any_size_are_compared(unit: str, before: float, now: float, mean: str) -> None:
@@ -117,11 +118,30 @@ def test_what_is_gone_or_new_is_named() -> None:
 def test_nothing_in_common() -> None:
     found = compare(record(one(1, "bytes")), record(one(1, "bytes", case="b")))
     assert not found.worse
-    assert "No case in common" in text_of(found)
+    assert "No measure in common" in text_of(found)
 
 
-def test_another_unit_is_another_measure() -> None:
-    assert compare(record(one(1, "bytes")), record(one(2, "ratio"))).groups == ()
+def test_a_measure_that_is_in_another_unit_is_lost() -> None:
+    found = compare(record(one(1, "s")), record(one(1e9, "bytes")))
+    assert found.groups == ()
+    assert found.lost == ("a: us's peak (in bytes now, in s before)",)
+    assert found.worse
+    assert "No measure in common" in text_of(found)
+
+
+def test_a_measure_that_is_a_peers_now_is_lost() -> None:
+    found = compare(record(one(1, "s")), record(one(1e9, "s", peer=True)))
+    assert found.lost == ("a: us's peak (a peer's now)",)
+    assert found.worse
+    back = compare(record(one(1, "bytes", peer=True)), record(one(2, "bytes")))
+    assert not back.lost
+    assert back.worse
+
+
+def test_a_peer_in_another_unit_is_said() -> None:
+    found = compare(record(one(1, "s", peer=True)), record(one(1, "bytes", peer=True)))
+    assert not found.worse
+    assert found.notes == ("a: us's peak is not compared: in bytes now, in s before",)
 
 
 def test_other_models_are_noted() -> None:
