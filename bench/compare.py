@@ -7,6 +7,7 @@ of work on the same machine; they and ratios of times are judged by their geomet
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from lowtide.bench.protocol import markdown
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lowtide.bench.record import Measure, Record
 
 __all__ = ["Comparison", "Group", "compare", "text_of"]
 
 _POINTS, _PART = 0.25, 0.1  # of percent and of ratios: more than that is worse
 _EXACT, _TIMES = ("bytes", "count"), ("s", "s/s")
-_MOST_NAMES = 8
+_MOST_NAMES, _MOST_TEXT = 8, 60
 _READABLE = 1e6  # larger ratios are shown with an exponent
 
 
@@ -120,7 +123,7 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
         raise InputError(
             f"the results are of different experiments: {before.manifest.experiment} and {name}"
         )
-    notes: list[str] = []
+    notes = _settings(before, now)
     speed = _speed(before, now, notes)
     for model, known in now.manifest.models.items():
         if before.manifest.models.get(model, known) != known:
@@ -166,6 +169,22 @@ def _change(before: Measure, now: Measure) -> str:
     if now.unit != before.unit:
         return f"in {now.unit} now, in {before.unit} before"
     return "a peer's now" if now.peer and not before.peer else ""
+
+
+def _settings(before: Record, now: Record) -> list[str]:
+    """What differs in them, in a line."""
+    old, new = before.manifest.settings, now.manifest.settings
+    told = [
+        f"{key} {_told(new, key)}, not {_told(old, key)}"
+        for key in {**old, **new}
+        if key not in old or key not in new or old[key] != new[key]
+    ]
+    return [f"other settings than in the baseline: {'; '.join(told)}"] if told else []
+
+
+def _told(settings: Mapping[str, object], key: str) -> str:
+    text = json.dumps(settings[key]) if key in settings else "unknown"
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."
 
 
 def _speed(before: Record, now: Record, notes: list[str]) -> float:

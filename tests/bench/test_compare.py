@@ -151,6 +151,18 @@ def test_other_models_are_noted() -> None:
     assert compare(before, now).notes == ("a is another model than in the baseline",)
 
 
+def test_other_settings_are_noted() -> None:
+    before, now = record(one(1, "bytes")), record(one(1, "bytes"))
+    before = replace(before, manifest=replace(before.manifest, settings={"seed": 0, "sizes": [7]}))
+    changed = {"seed": 0, "sizes": [8] * 40, "only": "a"}
+    now = replace(now, manifest=replace(now.manifest, settings=changed))
+    (note,) = compare(before, now).notes
+    assert note.startswith("other settings than in the baseline: sizes [8, 8, ")
+    assert note.endswith('..., not [7]; only "a", not unknown')
+    assert note in text_of(compare(before, now))
+    assert not compare(now, now).notes
+
+
 def test_other_experiments_are_refused() -> None:
     other = record(one(1, "bytes"))
     other = replace(other, manifest=replace(other.manifest, experiment="else"))

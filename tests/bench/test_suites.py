@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lowtide.bench import command, suites
-from lowtide.bench.record import load
+from lowtide.bench.record import Record, load
 from lowtide.bench.suites import SUITES, Experiment, peak_of, require
 from lowtide.cli import main
 from lowtide.errors import InputError, MissingExtraError
@@ -79,7 +79,51 @@ def test_results_are_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert "**worse**" in capfd.readouterr().out
     assert run("compare", str(before), str(now)) == 0
     assert run("compare", str(tmp_path / "none.json")) == 2
-    assert "cannot be read" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert shown == f"error: {tmp_path / 'none.json'} cannot be read: No such file or directory\n"
+
+
+def test_the_committed_result_is_that_of_the_experiment(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads((command.BASELINE / "growth.json").read_text())
+    now = tmp_path / "mine.json"
+    now.write_text(json.dumps(document))
+    assert run("compare", str(now)) == 0  # with the quick one: what takes a time is there as it is
+    shown = capfd.readouterr().out
+    assert "| 6 | 1.000 |" in shown
+    assert "settings" not in shown
+    assert "only in the baseline" not in shown
+
+    document["manifest"]["settings"]["sizes"] = [7]
+    now.write_text(json.dumps(document))
+    run("compare", str(now), "--tolerance", "1000")
+    shown = capfd.readouterr().out
+    assert "sizes [7], not [1000, 3000, 10000, 30000, 100000]" in shown
+    assert "only in the baseline: branching 10000" in shown  # the whole one
+
+    document["manifest"]["experiment"] = "../results/growth"
+    now.write_text(json.dumps(document))
+    assert run("compare", str(now)) == 2
+    shown = capfd.readouterr().err
+    assert "there is no committed result of ../results/growth: name an earlier one" in shown
+
+
+def test_each_result_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def reads(path: Path) -> Record:
+        read.append(path)
+        return load(path)
+
+    monkeypatch.setattr(command, "load", reads)
+    monkeypatch.setattr(command, "BASELINE", tmp_path)
+    growth = command.RESULTS / "growth.json"
+    assert run("compare", str(growth)) == 0
+    assert read == [growth, growth]  # the one that is given, the committed one
+    read.clear()
+    assert run("compare", str(growth), str(growth)) == 0
+    assert read == [growth, growth]
 
 
 def test_the_list_has_every_experiment(capfd: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +160,7 @@ def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
 def test_where_nothing_can_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert run("schedule", "--quick", "--only", "growth", "-o", str(tmp_path / "file")) == 2
-    assert "file cannot be written" in capfd.readouterr().err
+    assert "file cannot be written: File exists\n" in capfd.readouterr().err
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
