@@ -101,17 +101,23 @@ def run_suite(
     if not os.access(output, os.W_OK):
         raise InputError(f"{output} cannot be written: no permission")
     print(f"{name}: peak is {SUITES[name].peak}", file=sys.stderr)
-    failed = False
+    failed, done = False, 0
     for place, experiment in enumerate(chosen, 1):
         stem = output / experiment.name
         begin = time.perf_counter()
         print(f"[{place} of {len(chosen)}] {experiment.name}", file=sys.stderr, flush=True)
         if experiment.peak:
             print(f"{experiment.name}: peak is {experiment.peak}", file=sys.stderr, flush=True)
-        code = subprocess.call(_command(experiment, stem, quick=quick, instances=instances))
+        try:
+            code = subprocess.call(_command(experiment, stem, quick=quick, instances=instances))
+        except KeyboardInterrupt:  # the terminal has sent it to the experiment, too
+            where = f"results so far ({done} of {len(chosen)}) are in {output}"
+            print(f"{experiment.name}: interrupted; {where}", file=sys.stderr, flush=True)
+            raise
         seconds = time.perf_counter() - begin
         print(f"{experiment.name}: exit {code}, {seconds:.1f} s", file=sys.stderr, flush=True)
         failed |= code != 0
+        done += code == 0
         written = stem.with_name(f"{stem.name}.json")
         baseline = (BASELINE if quick else RESULTS) / written.name
         if code == 0 and baseline.exists():

@@ -139,6 +139,21 @@ def test_an_experiment_that_fails_fails_the_suite(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_an_interrupted_experiment_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(called: list[str]) -> int:
+        if "lowtide.bench.growth" in called:
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(subprocess, "call", interrupted)
+    monkeypatch.setattr(command, "BASELINE", tmp_path / "none")
+    assert run("schedule", "--quick", "--output", str(tmp_path)) == 130
+    shown = capfd.readouterr().err
+    assert f"growth: interrupted; results so far (1 of 2) are in {tmp_path}\n" in shown
+
+
 def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("schedule", "--only", "none") == 2
     assert "schedules, growth" in capfd.readouterr().err
