@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ __all__ = ["BASELINE", "RESULTS", "add_to", "run_suite"]
 _HERE = Path(__file__).parent
 BASELINE = _HERE / "baseline"  # of quick runs
 RESULTS = _HERE / "results"  # of whole ones
+_GRACE_S = 5.0  # of an experiment that was interrupted, to end what it has started
 
 Quick = Annotated[bool, typer.Option("--quick", help="A part of it, in seconds to a minute.")]
 Instances = Annotated[
@@ -109,8 +111,8 @@ def run_suite(
         if experiment.peak:
             print(f"{experiment.name}: peak is {experiment.peak}", file=sys.stderr, flush=True)
         try:
-            code = subprocess.call(_command(experiment, stem, quick=quick, instances=instances))
-        except KeyboardInterrupt:  # the terminal has sent it to the experiment, too
+            code = _call(_command(experiment, stem, quick=quick, instances=instances))
+        except KeyboardInterrupt:
             where = f"results so far ({done} of {len(chosen)}) are in {output}"
             print(f"{experiment.name}: interrupted; {where}", file=sys.stderr, flush=True)
             raise
@@ -136,6 +138,21 @@ def _command(
     if instances is not None and experiment.instances:
         arguments += ["--instances", str(instances)]
     return [sys.executable, "-m", experiment.module, *arguments, "--output", str(stem)]
+
+
+def _call(command: list[str]) -> int:
+    """Its exit code; on Ctrl-C, which it has from the terminal, too, it has time to clean up."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except BaseException:
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+        finally:
+            process.kill()
+            process.wait()
+        raise
 
 
 def _compared(before: Record, now: Record, tolerance: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -147,11 +148,33 @@ def test_an_interrupted_experiment_is_named(
             raise KeyboardInterrupt
         return 0
 
-    monkeypatch.setattr(subprocess, "call", interrupted)
+    monkeypatch.setattr(command, "_call", interrupted)
     monkeypatch.setattr(command, "BASELINE", tmp_path / "none")
     assert run("schedule", "--quick", "--output", str(tmp_path)) == 130
     shown = capfd.readouterr().err
     assert f"growth: interrupted; results so far (1 of 2) are in {tmp_path}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("program", "grace_s", "code"),
+    [("pass", 600.0, 0), ("import time; time.sleep(600)", 0.01, -signal.SIGKILL)],
+)
+def test_an_interrupted_experiment_has_time_to_end(
+    monkeypatch: pytest.MonkeyPatch, program: str, grace_s: float, code: int
+) -> None:
+    class Interrupted(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            if not started:
+                started.append(self)
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    started: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(command, "_GRACE_S", grace_s)
+    with pytest.raises(KeyboardInterrupt):
+        command._call([sys.executable, "-c", program])  # pyright: ignore[reportPrivateUsage]
+    assert [each.returncode for each in started] == [code]
 
 
 def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +221,7 @@ def test_a_peer_that_is_not_installed_is_left_out(
 
     names: list[str] = []
     monkeypatch.setattr(suites, "find_spec", find_nothing)
-    monkeypatch.setattr(subprocess, "call", ran)
+    monkeypatch.setattr(command, "_call", ran)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "none")
     assert run("schedule", "--output", str(tmp_path)) == 0
     assert names == ["lowtide.bench.schedules", "lowtide.bench.growth"]
