@@ -10,22 +10,27 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lowtide.bench.record import load
 from lowtide.bench.suites import SUITES, Experiment, require
 from lowtide.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lowtide.bench.record import Record
+
 __all__ = ["BASELINE", "RESULTS", "add_to", "run_suite"]
 
 _HERE = Path(__file__).parent
 BASELINE = _HERE / "baseline"  # of quick runs
 RESULTS = _HERE / "results"  # of whole ones
+_GRACE_S = 5.0  # of an experiment that was interrupted, to end what it has started
 
 Quick = Annotated[bool, typer.Option("--quick", help="A part of it, in seconds to a minute.")]
 Instances = Annotated[
@@ -63,7 +68,8 @@ def run_suite(
     """Run a suite's experiments, and compare each with the committed baseline.
 
     Returns:
-        0; 1 where an experiment failed, or with `check` a measure is worse than in the baseline.
+        0; 1 where an experiment failed, or with `check` a measure is worse than in the baseline or
+        there is no committed result to compare with.
 
     Raises:
         LowtideError: an option, a missing extra, or a folder that cannot be written; nothing has
@@ -93,25 +99,31 @@ def run_suite(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{output} cannot be written: {error}") from error
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
     if not os.access(output, os.W_OK):
         raise InputError(f"{output} cannot be written: no permission")
     print(f"{name}: peak is {SUITES[name].peak}", file=sys.stderr)
-    failed = False
+    failed, done = False, 0
     for place, experiment in enumerate(chosen, 1):
         stem = output / experiment.name
         begin = time.perf_counter()
         print(f"[{place} of {len(chosen)}] {experiment.name}", file=sys.stderr, flush=True)
         if experiment.peak:
             print(f"{experiment.name}: peak is {experiment.peak}", file=sys.stderr, flush=True)
-        code = subprocess.call(_command(experiment, stem, quick=quick, instances=instances))
+        try:
+            code = _call(_command(experiment, stem, quick=quick, instances=instances))
+        except KeyboardInterrupt:
+            where = f"results so far ({done} of {len(chosen)}) are in {output}"
+            print(f"{experiment.name}: interrupted; {where}", file=sys.stderr, flush=True)
+            raise
         seconds = time.perf_counter() - begin
         print(f"{experiment.name}: exit {code}, {seconds:.1f} s", file=sys.stderr, flush=True)
         failed |= code != 0
+        done += code == 0
         written = stem.with_name(f"{stem.name}.json")
         baseline = (BASELINE if quick else RESULTS) / written.name
         if code == 0 and baseline.exists():
-            failed |= _compared(baseline, written, tolerance) and check
+            failed |= _compared(load(baseline), load(written), tolerance) and check
         elif code == 0:
             print(f"{experiment.name}: there is no committed result of it here", file=sys.stderr)
             failed |= check
@@ -128,12 +140,26 @@ def _command(
     return [sys.executable, "-m", experiment.module, *arguments, "--output", str(stem)]
 
 
-def _compared(before: Path, now: Path, tolerance: float) -> bool:
+def _call(command: list[str]) -> int:
+    """Its exit code; on Ctrl-C, which it has from the terminal, too, it has time to clean up."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except BaseException:
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+        finally:
+            process.kill()
+            process.wait()
+        raise
+
+
+def _compared(before: Record, now: Record, tolerance: float) -> bool:
     """Print a comparison; whether anything is worse."""
     from lowtide.bench.compare import compare, text_of
-    from lowtide.bench.record import load
 
-    found = compare(load(before), load(now), tolerance=tolerance)
+    found = compare(before, now, tolerance=tolerance)
     print(text_of(found))
     return found.worse
 
@@ -171,17 +197,29 @@ def compare(
     tolerance: Tolerance = 1.5,
 ) -> None:
     """Compare two results of an experiment; exits with 1 where a measure is worse."""
-    raise typer.Exit(int(_compared(before or _committed(now), now, tolerance)))
+    result = load(now)
+    earlier = _committed(result) if before is None else load(before)
+    raise typer.Exit(int(_compared(earlier, result, tolerance)))
 
 
-def _committed(now: Path) -> Path:
-    """The committed result that a result compares with: of a quick run with the same settings."""
-    from lowtide.bench.record import load
+def _committed(now: Record) -> Record:
+    """The committed result of the same experiment: that with the same settings, or the whole run's.
 
-    quick = BASELINE / now.name
-    if quick.exists() and load(quick).manifest.settings == load(now).manifest.settings:
-        return quick
-    return RESULTS / now.name
+    Raises:
+        InputError: there is none.
+    """
+    name = now.manifest.experiment
+    found = [
+        load(path)
+        for folder in (RESULTS, BASELINE)
+        for path in folder.glob("*.json")
+        if path.stem == name
+    ]
+    if not found:
+        raise InputError(f"there is no committed result of {name}: name an earlier one")
+    return next(
+        (each for each in found if each.manifest.settings == now.manifest.settings), found[0]
+    )
 
 
 def list_suites() -> None:

@@ -7,22 +7,26 @@ of work on the same machine; they and ratios of times are judged by their geomet
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from lowtide.bench.protocol import geometric_mean, markdown
+from lowtide.bench.protocol import markdown
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lowtide.bench.record import Measure, Record
 
 __all__ = ["Comparison", "Group", "compare", "text_of"]
 
 _POINTS, _PART = 0.25, 0.1  # of percent and of ratios: more than that is worse
 _EXACT, _TIMES = ("bytes", "count"), ("s", "s/s")
-_MOST_NAMES = 8
+_MOST_NAMES, _MOST_TEXT = 8, 60
+_READABLE = 1e6  # larger ratios are shown with an exponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,15 @@ class Group:
     @property
     def mean(self) -> float:
         """Of now over before, geometric, where both are positive; not a number without any."""
-        return geometric_mean(now / old for old, now in self.pairs.values() if old > 0 and now > 0)
+        logs = [
+            math.log(now) - math.log(old)  # the quotient may be beyond what a float holds
+            for old, now in self.pairs.values()
+            if old > 0 and now > 0
+        ]
+        try:
+            return math.exp(math.fsum(logs) / len(logs)) if logs else math.nan
+        except OverflowError:
+            return math.inf
 
     def _beyond(self, old: float, now: float) -> bool:
         if self.unit in _EXACT:
@@ -73,10 +85,11 @@ class Comparison:
     Attributes:
         experiment: its name.
         groups: what both have measured.
-        lost: measures of ours that a case had and has no more: a solver that finds no answer.
+        lost: measures of ours that a case had and has no more (a solver that finds no answer), or
+            has in another unit, or as another's: nothing that was kept says that it held.
         gone: cases of the baseline alone, as of a part of the experiment.
         new: cases of now alone.
-        notes: on machines and models.
+        notes: on settings, machines and models, and on others' measures that changed their unit.
     """
 
     experiment: str
@@ -110,7 +123,7 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
         raise InputError(
             f"the results are of different experiments: {before.manifest.experiment} and {name}"
         )
-    notes: list[str] = []
+    notes = _settings(before, now)
     speed = _speed(before, now, notes)
     for model, known in now.manifest.models.items():
         if before.manifest.models.get(model, known) != known:
@@ -119,7 +132,7 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
     found: dict[tuple[str, str, str, bool], dict[str, tuple[float, float]]] = defaultdict(dict)
     for measure in now.measures:
         other = old.get(measure.key)
-        if other is None or other.unit != measure.unit:
+        if other is None or _change(other, measure):
             continue
         factor = speed if measure.unit == "s" else 1.0
         group = measure.who, measure.what, measure.unit, measure.peer
@@ -129,17 +142,49 @@ def compare(before: Record, now: Record, *, tolerance: float = 1.5) -> Compariso
     return Comparison(
         experiment=name,
         groups=tuple(Group(*key, pairs, tolerance) for key, pairs in found.items()),
-        lost=tuple(sorted(_lost(before, now, here))),
+        lost=tuple(sorted(_lost(before, now, notes))),
         gone=tuple(sorted(there - here)),
         new=tuple(sorted(here - there)),
         notes=tuple(notes),
     )
 
 
-def _lost(before: Record, now: Record, here: set[str]) -> set[str]:
-    have = {measure.key for measure in now.measures}
-    ours: list[Measure] = [m for m in before.measures if not m.peer and m.case in here]
-    return {f"{m.case}: {m.who}'s {m.what}" for m in ours if m.key not in have}
+def _lost(before: Record, now: Record, notes: list[str]) -> list[str]:
+    have = {measure.key: measure for measure in now.measures}
+    here = {measure.case for measure in now.measures}
+    lost: list[str] = []
+    for measure in before.measures:
+        name = f"{measure.case}: {measure.who}'s {measure.what}"
+        other = have.get(measure.key)
+        change = _change(measure, other) if other is not None else ""
+        if measure.peer and change:
+            notes.append(f"{name} is not compared: {change}")
+        elif not measure.peer and (change or (other is None and measure.case in here)):
+            lost.append(f"{name} ({change})" if change else name)
+    return lost
+
+
+def _change(before: Measure, now: Measure) -> str:
+    """Why two of one key are different measures; empty if they are not."""
+    if now.unit != before.unit:
+        return f"in {now.unit} now, in {before.unit} before"
+    return "a peer's now" if now.peer and not before.peer else ""
+
+
+def _settings(before: Record, now: Record) -> list[str]:
+    """What differs in them, in a line."""
+    old, new = before.manifest.settings, now.manifest.settings
+    told = [
+        f"{key} {_told(new, key)}, not {_told(old, key)}"
+        for key in {**old, **new}
+        if key not in old or key not in new or old[key] != new[key]
+    ]
+    return [f"other settings than in the baseline: {'; '.join(told)}"] if told else []
+
+
+def _told(settings: Mapping[str, object], key: str) -> str:
+    text = json.dumps(settings[key]) if key in settings else "unknown"
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."
 
 
 def _speed(before: Record, now: Record, notes: list[str]) -> float:
@@ -166,7 +211,7 @@ def text_of(comparison: Comparison) -> str:
                 f"{group.who}: {group.what}",
                 "CPU-s" if group.unit == "s" else group.unit,
                 str(len(group.pairs)),
-                "-" if math.isnan(group.mean) else f"{group.mean:.3f}",
+                _ratio(group.mean),
                 *(str(len(cases)) for cases in (group.better, group.worse)),
                 "peer" if group.peer else ("**worse**" if group.fails else "holds"),
             ]
@@ -175,7 +220,7 @@ def text_of(comparison: Comparison) -> str:
             worse += [f"{group.who}: {group.what}: {_pair(group, case)}" for case in group.worse]
     parts = [f"## {comparison.experiment}: now over the baseline"]
     header = ["measure", "unit", "cases", "geometric mean", "better", "worse", "verdict"]
-    parts.append(markdown(header, rows) if rows else "No case in common with the baseline.")
+    parts.append(markdown(header, rows) if rows else "No measure in common with the baseline.")
     if worse:
         parts.append("\n".join(f"- {line}" for line in worse))
     for title, names in (
@@ -188,6 +233,12 @@ def text_of(comparison: Comparison) -> str:
             parts.append(f"{title}: {', '.join(names[:_MOST_NAMES])}{more}")
     parts += comparison.notes
     return "\n\n".join(parts) + "\n"
+
+
+def _ratio(mean: float) -> str:
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.3f}" if mean < _READABLE else f"{mean:.3g}"
 
 
 def _pair(group: Group, case: str) -> str:

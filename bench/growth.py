@@ -2,23 +2,23 @@
 
     python -m lowtide.bench.growth --output bench/results/growth
 
-Each graph is solved in a process of its own: CPU-seconds of the scheduler alone, of the layout of
-its order, and the peak of the process's resident memory, Python and its problem included.
+Each graph is solved in a process of its own, that ends with this one: CPU-seconds of the scheduler
+alone, of the layout of its order, and the peak of the process's resident memory, Python and its
+problem included.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import resource
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+from lowtide import child
 from lowtide.bench.graphs import branching, chain, wide
 from lowtide.bench.protocol import end, markdown, one_core, write
 from lowtide.bench.record import Measure
@@ -26,14 +26,15 @@ from lowtide.solvers.joint import pack_order
 from lowtide.solvers.schedule.exact import schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Point", "draw", "main", "measures", "solve_one"]
+__all__ = ["Point", "draw", "main", "measures", "solve_here", "solve_one"]
 
 KINDS = {"chain": chain, "branching": branching, "wide": wide}
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
 _COLORS = {"chain": "#c4553b", "branching": "#1f6f8b", "wide": "#7a5ea8"}
 _INK = "#57606a"
+_SPARE_S, _MOST_S = 3600.0, 1e6  # of wall time beyond the limits of a graph's solves; of all
 _WIDTH, _HEIGHT, _SIDE, _TOP, _BOTTOM = 820, 320, 64, 40, 44
 
 
@@ -78,6 +79,20 @@ def solve_one(kind: str, ops: int, time_limit_s: float, seed: int = 0) -> Point:
         layout_cpu_s=round(done - scheduled, 3),
         resident_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+
+
+def solve_here(request: Mapping[str, Any]) -> dict[str, object]:
+    """The child's side of `main`: one point."""
+    return asdict(solve_one(request["kind"], request["ops"], request["time_limit_s"]))
+
+
+def _solve(kind: str, ops: int, time_limit_s: float) -> Point:
+    reply = child.run(
+        "lowtide.bench.growth:solve_here",
+        {"kind": kind, "ops": ops, "time_limit_s": time_limit_s},
+        timeout_s=min(_MOST_S, 2 * time_limit_s + _SPARE_S),
+    )
+    return Point(**cast("dict[str, Any]", reply))
 
 
 def draw(points: list[Point]) -> str:
@@ -156,26 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="stem of the .md, .json and .svg to write")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds of each solve")
-    parser.add_argument("--one", nargs=2, metavar=("KIND", "OPS"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.one is not None:
-        kind, ops = options.one
-        print(json.dumps(asdict(solve_one(kind, int(ops), options.time_limit))))
-        return 0
     one_core()
     points: list[Point] = []
     for kind in KINDS:
         for ops in options.sizes:
-            child = subprocess.run(
-                [
-                    *(sys.executable, "-m", "lowtide.bench.growth", "--one", kind, str(ops)),
-                    *("--time-limit", str(options.time_limit)),
-                ],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            points.append(Point(**json.loads(child.stdout)))
+            points.append(_solve(kind, ops, options.time_limit))
             print(points[-1], file=sys.stderr)
     rows = [
         [

@@ -143,10 +143,14 @@ def commit() -> str | None:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the first column is left-aligned, the others right."""
-    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    """A table; the first column is left-aligned, the others right; a bar in a cell is escaped."""
+    lines = [_line(header), "|---|" + "---:|" * (len(header) - 1)]
+    lines += [_line(row) for row in rows]
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def write(

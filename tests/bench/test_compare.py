@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from lowtide.bench.compare import compare, text_of
-from lowtide.bench.record import Manifest, Measure, Record
+from lowtide.bench.record import UNITS, Manifest, Measure, Record
 from lowtide.errors import InputError
 
-MACHINE = {"cpu": "abacus", "calibration_cpu_s": 1.0}
+MACHINE: dict[str, object] = {"cpu": "abacus", "calibration_cpu_s": 1.0}
 
 
 def record(*measures: Measure, machine: dict[str, object] | None = None) -> Record:
@@ -73,6 +73,33 @@ def test_seconds_are_judged_by_their_mean_and_by_the_machine() -> None:
     assert len(unknown.notes) == 2
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "mean"),
+    [
+        (1e308, 5e-324, "0.000"),
+        (5e-324, 1e308, "inf"),
+        (10**308, 1e-300, "0.000"),
+        (1e-10, 10, "1e+11"),
+        (1, 10**308, "1e+308"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value:g}",
+)
+@pytest.mark.parametrize("unit", UNITS)
+def test_numbers_of_any_size_are_compared(unit: str, before: float, now: float, mean: str) -> None:
+    found = compare(record(one(before, unit)), record(one(now, unit)))
+    assert found.worse is (now > before)
+    assert f"| 1 | {mean} |" in text_of(found)
+
+
+def test_seconds_of_the_slowest_machine_are_compared() -> None:
+    slow, fast = ({**MACHINE, "calibration_cpu_s": each} for each in (1e6, 1e-6))
+    least, most = (record(one(value, "s"), machine=slow) for value in (5e-324, 1.7e308))
+    for before in (least, most):
+        for value in (5e-324, 1.7e308):
+            assert text_of(compare(before, record(one(value, "s"), machine=fast)))
+            assert text_of(compare(record(one(value, "s"), machine=fast), before))
+
+
 def test_what_is_gone_or_new_is_named() -> None:
     before = record(one(1, "bytes"), one(1, "bytes", case="b"), one(1, "bytes", case="c"))
     lost = Measure("a", "us", "gap", "bytes", 0)
@@ -91,11 +118,30 @@ def test_what_is_gone_or_new_is_named() -> None:
 def test_nothing_in_common() -> None:
     found = compare(record(one(1, "bytes")), record(one(1, "bytes", case="b")))
     assert not found.worse
-    assert "No case in common" in text_of(found)
+    assert "No measure in common" in text_of(found)
 
 
-def test_another_unit_is_another_measure() -> None:
-    assert compare(record(one(1, "bytes")), record(one(2, "ratio"))).groups == ()
+def test_a_measure_that_is_in_another_unit_is_lost() -> None:
+    found = compare(record(one(1, "s")), record(one(1e9, "bytes")))
+    assert found.groups == ()
+    assert found.lost == ("a: us's peak (in bytes now, in s before)",)
+    assert found.worse
+    assert "No measure in common" in text_of(found)
+
+
+def test_a_measure_that_is_a_peers_now_is_lost() -> None:
+    found = compare(record(one(1, "s")), record(one(1e9, "s", peer=True)))
+    assert found.lost == ("a: us's peak (a peer's now)",)
+    assert found.worse
+    back = compare(record(one(1, "bytes", peer=True)), record(one(2, "bytes")))
+    assert not back.lost
+    assert back.worse
+
+
+def test_a_peer_in_another_unit_is_said() -> None:
+    found = compare(record(one(1, "s", peer=True)), record(one(1, "bytes", peer=True)))
+    assert not found.worse
+    assert found.notes == ("a: us's peak is not compared: in bytes now, in s before",)
 
 
 def test_other_models_are_noted() -> None:
@@ -103,6 +149,18 @@ def test_other_models_are_noted() -> None:
     before = replace(before, manifest=replace(before.manifest, models={"a": "1"}))
     now = replace(now, manifest=replace(now.manifest, models={"a": "2", "b": "3"}))
     assert compare(before, now).notes == ("a is another model than in the baseline",)
+
+
+def test_other_settings_are_noted() -> None:
+    before, now = record(one(1, "bytes")), record(one(1, "bytes"))
+    before = replace(before, manifest=replace(before.manifest, settings={"seed": 0, "sizes": [7]}))
+    changed = {"seed": 0, "sizes": [8] * 40, "only": "a"}
+    now = replace(now, manifest=replace(now.manifest, settings=changed))
+    (note,) = compare(before, now).notes
+    assert note.startswith("other settings than in the baseline: sizes [8, 8, ")
+    assert note.endswith('..., not [7]; only "a", not unknown')
+    assert note in text_of(compare(before, now))
+    assert not compare(now, now).notes
 
 
 def test_other_experiments_are_refused() -> None:

@@ -87,6 +87,7 @@ def test_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tables_and_files(tmp_path: Path) -> None:
     text = markdown(["a", "b"], [["x", "1"]])
     assert text == "| a | b |\n|---|---:|\n| x | 1 |"
+    assert markdown(["a"], [["x|y"]]).endswith("\n| x\\|y |")
     measured = [Measure("a", "us", "peak", "bytes", 1)]
     write(tmp_path / "new" / "table", text, {"rows": [1]}, {"runs": 5}, measures=measured)
     document = json.loads((tmp_path / "new" / "table.json").read_text())

@@ -16,6 +16,7 @@ from lowtide.bench.record import SCHEMA, UNITS, Manifest, Measure, Record, diges
 from lowtide.errors import InputError
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
+BASELINE = RESULTS.with_name("baseline")
 
 MANIFEST = Manifest(
     experiment="table",
@@ -26,7 +27,7 @@ MANIFEST = Manifest(
     models={"a": "0" * 64},
 )
 
-texts = st.text(min_size=1, max_size=8)
+texts = st.text(min_size=1, max_size=8).filter(str.isprintable)
 measures = st.builds(
     Measure,
     case=texts,
@@ -39,7 +40,7 @@ measures = st.builds(
 rows = st.dictionaries(st.sampled_from(["rows", "cells"]), st.lists(st.integers()), max_size=2)
 
 
-@given(st.lists(measures, max_size=4), rows)
+@given(st.lists(measures, max_size=4, unique_by=lambda measure: measure.key), rows)
 def test_records_make_the_round_trip(
     tmp_path_factory: pytest.TempPathFactory, found: list[Measure], rest: dict[str, Any]
 ) -> None:
@@ -47,6 +48,48 @@ def test_records_make_the_round_trip(
     record = Record(MANIFEST, tuple(found), rest)
     path.write_text(record.to_json())
     assert load(path) == record
+
+
+DAMAGED_MANIFESTS: list[dict[str, object]] = [
+    {"experiment": 3},
+    {"machine": None},
+    {"models": [1]},
+    {"machine": {"calibration_cpu_s": "x"}},
+    {"machine": {"calibration_cpu_s": 0}},
+    {"machine": {"calibration_cpu_s": 1e-300}},
+    {"machine": {"calibration_cpu_s": 1e300}},
+    {"machine": {"calibration_cpu_s": float("nan")}},
+    {"machine": {"cpu": "abacus\x1b[2J"}},
+    {"machine": {"cpu": ["abacus"]}},
+    {"experiment": ""},
+    {"experiment": "\ud800"},
+    {"command": "python"},
+    {"command": [3]},
+    {"models": {"a\nb": "0"}},
+    {"versions": {"lowtide": 1}},
+    {"settings": {"sizes": [[1]]}},
+    {"settings": {"only": "\ud800"}},
+    {"commit": None},
+    {"note": "\x1b]0;"},
+    {"more": 1},
+]
+
+DAMAGED_MEASURES: list[dict[str, object]] = [
+    {"unit": "furlongs"},
+    {"value": "1"},
+    {"value": None},
+    {"value": True},
+    {"value": float("nan")},
+    {"value": 10**400},
+    {"case": 1},
+    {"case": "a\nb"},
+    {"case": "\ud800"},
+    {"who": "\x1b[2J"},
+    {"what": []},
+    {"peer": []},
+    {"peer": 1},
+    {"more": 1},
+]
 
 
 def _entry(**changes: object) -> dict[str, object]:
@@ -62,6 +105,10 @@ def _document(**changes: object) -> dict[str, object]:
     return {**document, **changes}
 
 
+def _nested(depth: int = 500) -> object:
+    return json.loads("[" * depth + "]" * depth)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -73,44 +120,45 @@ def _document(**changes: object) -> dict[str, object]:
         json.dumps(_document(schema="lowtide.bench/2")),
         json.dumps(_document(manifest={})),
         json.dumps(_document(manifest=None)),
-        *(
-            json.dumps(_document(manifest=_manifest(**change)))
-            for change in (
-                {"experiment": 3},
-                {"machine": None},
-                {"models": [1]},
-                {"machine": {"calibration_cpu_s": "x"}},
-                {"machine": {"calibration_cpu_s": 0}},
-            )
-        ),
+        *(json.dumps(_document(manifest=_manifest(**change))) for change in DAMAGED_MANIFESTS),
+        json.dumps(_document(schema=_nested())),
         json.dumps(_document(measures=3)),
+        json.dumps(_document(measures={})),
+        json.dumps(_document(measures=[_entry(value=_nested())])),
+        json.dumps(_document(measures=[_entry(), _entry(unit="bytes")])),
         json.dumps(_document(measures=[{"more": 1}])),
         json.dumps(_document(measures=[{"case": "a"}])),
-        *(
-            json.dumps(_document(measures=[_entry(**change)]))
-            for change in (
-                {"unit": "furlongs"},
-                {"value": "1"},
-                {"value": None},
-                {"value": True},
-                {"value": float("nan")},
-                {"value": 10**400},
-                {"case": 1},
-                {"more": 1},
-            )
-        ),
+        *(json.dumps(_document(measures=[_entry(**change)])) for change in DAMAGED_MEASURES),
     ],
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "result.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"result\.json"):
+    with pytest.raises(InputError, match=r"result\.json") as caught:
+        load(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_what_a_file_lists_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(_document(measures=[_entry(), _entry(value=2)])))
+    with pytest.raises(InputError, match=r"stands there twice: \('a', 'b', 'c'\)"):
         load(path)
 
 
+def test_a_bar_in_a_name_is_fine(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(_document(measures=[_entry(case="a|b")])))
+    assert load(path).measures[0].case == "a|b"
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
-        load(tmp_path / "none.json")
+    for path, reason in ((tmp_path / "none.json", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError) as caught:
+            load(path)
+        assert str(caught.value).startswith(f"{path} cannot be read: {reason}")
+        assert str(caught.value).count(str(tmp_path)) == 1
 
 
 def test_digests() -> None:
@@ -118,7 +166,11 @@ def test_digests() -> None:
     assert digest(MANIFEST) == digest(MANIFEST) != digest(Record(MANIFEST, ()))
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for folder in (RESULTS, BASELINE) for path in folder.glob("*.json")),
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
 def test_committed_results_can_be_compared(path: Path) -> None:
     record = load(path)
     assert json.loads(path.read_text())["schema"] == SCHEMA

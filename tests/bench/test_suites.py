@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lowtide.bench import command, suites
-from lowtide.bench.record import load
+from lowtide.bench.record import Record, load
 from lowtide.bench.suites import SUITES, Experiment, peak_of, require
 from lowtide.cli import main
 from lowtide.errors import InputError, MissingExtraError
@@ -79,7 +80,51 @@ def test_results_are_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert "**worse**" in capfd.readouterr().out
     assert run("compare", str(before), str(now)) == 0
     assert run("compare", str(tmp_path / "none.json")) == 2
-    assert "cannot be read" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert shown == f"error: {tmp_path / 'none.json'} cannot be read: No such file or directory\n"
+
+
+def test_the_committed_result_is_that_of_the_experiment(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads((command.BASELINE / "growth.json").read_text())
+    now = tmp_path / "mine.json"
+    now.write_text(json.dumps(document))
+    assert run("compare", str(now)) == 0  # with the quick one: what takes a time is there as it is
+    shown = capfd.readouterr().out
+    assert "| 6 | 1.000 |" in shown
+    assert "settings" not in shown
+    assert "only in the baseline" not in shown
+
+    document["manifest"]["settings"]["sizes"] = [7]
+    now.write_text(json.dumps(document))
+    run("compare", str(now), "--tolerance", "1000")
+    shown = capfd.readouterr().out
+    assert "sizes [7], not [1000, 3000, 10000, 30000, 100000]" in shown
+    assert "only in the baseline: branching 10000" in shown  # the whole one
+
+    document["manifest"]["experiment"] = "../results/growth"
+    now.write_text(json.dumps(document))
+    assert run("compare", str(now)) == 2
+    shown = capfd.readouterr().err
+    assert "there is no committed result of ../results/growth: name an earlier one" in shown
+
+
+def test_each_result_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def reads(path: Path) -> Record:
+        read.append(path)
+        return load(path)
+
+    monkeypatch.setattr(command, "load", reads)
+    monkeypatch.setattr(command, "BASELINE", tmp_path)
+    growth = command.RESULTS / "growth.json"
+    assert run("compare", str(growth)) == 0
+    assert read == [growth, growth]  # the one that is given, the committed one
+    read.clear()
+    assert run("compare", str(growth), str(growth)) == 0
+    assert read == [growth, growth]
 
 
 def test_the_list_has_every_experiment(capfd: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +138,43 @@ def test_an_experiment_that_fails_fails_the_suite(tmp_path: Path) -> None:
     arguments = ("allocation", "--quick", "--instances", str(tmp_path / "empty"))
     assert run(*arguments, "--output", str(tmp_path / "out")) == 1
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_interrupted_experiment_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(called: list[str]) -> int:
+        if "lowtide.bench.growth" in called:
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(command, "_call", interrupted)
+    monkeypatch.setattr(command, "BASELINE", tmp_path / "none")
+    assert run("schedule", "--quick", "--output", str(tmp_path)) == 130
+    shown = capfd.readouterr().err
+    assert f"growth: interrupted; results so far (1 of 2) are in {tmp_path}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("program", "grace_s", "code"),
+    [("pass", 600.0, 0), ("import time; time.sleep(600)", 0.01, -signal.SIGKILL)],
+)
+def test_an_interrupted_experiment_has_time_to_end(
+    monkeypatch: pytest.MonkeyPatch, program: str, grace_s: float, code: int
+) -> None:
+    class Interrupted(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            if not started:
+                started.append(self)
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    started: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(command, "_GRACE_S", grace_s)
+    with pytest.raises(KeyboardInterrupt):
+        command._call([sys.executable, "-c", program])  # pyright: ignore[reportPrivateUsage]
+    assert [each.returncode for each in started] == [code]
 
 
 def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +198,7 @@ def test_wrong_words_are_named(capfd: pytest.CaptureFixture[str]) -> None:
 def test_where_nothing_can_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert run("schedule", "--quick", "--only", "growth", "-o", str(tmp_path / "file")) == 2
-    assert "file cannot be written" in capfd.readouterr().err
+    assert "file cannot be written: File exists\n" in capfd.readouterr().err
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:
@@ -139,7 +221,7 @@ def test_a_peer_that_is_not_installed_is_left_out(
 
     names: list[str] = []
     monkeypatch.setattr(suites, "find_spec", find_nothing)
-    monkeypatch.setattr(subprocess, "call", ran)
+    monkeypatch.setattr(command, "_call", ran)
     monkeypatch.setattr(command, "RESULTS", tmp_path / "none")
     assert run("schedule", "--output", str(tmp_path)) == 0
     assert names == ["lowtide.bench.schedules", "lowtide.bench.growth"]
