@@ -196,7 +196,8 @@ def test_a_quantized_model_needs_no_dataset(
         ),
         (("--target", "tensorflow", "--device", "rp2040"), 2, "--device is for TFLite models"),
         (("--target", "tensorflow", "--budget", "1KiB"), 3, "is not met"),
-        (("--target", "tensorflow", "-o", "{here}"), 2, "is no SavedModel"),
+        (("--target", "tensorflow", "-o", "{here}"), 2, "is a folder that the source is in"),
+        (("--target", "tensorflow", "-o", "{here}/other"), 2, "is no SavedModel"),
         (("--target", "tflite", "-o", "{here}"), 2, "is a folder: name a"),
         (("--target", "tensorflow", "-o", "{here}/net.onnx"), 2, "never written to"),
     ],
@@ -204,6 +205,9 @@ def test_a_quantized_model_needs_no_dataset(
 def test_refusals(
     options: Sequence[str], code: int, message: str, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    other = model.parent / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("kept")
     given = [option.replace("{here}", str(model.parent)) for option in options]
     found, _, err = call(optimize_main, model, *given, capsys=capsys)
     assert (found, message in err) == (code, True), err
