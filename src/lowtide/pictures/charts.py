@@ -134,7 +134,7 @@ def hot_drawing(hot: HotRegion) -> str:
         kind = op.kind.rpartition(".")[2]
         boxes += (
             f'<g class="layer-{op.layer}"><title>{safe(clipped(op.name, 200))} '
-            f"({safe(op.kind)}{when})</title>"
+            f"({safe(clipped(op.kind, 80))}{when})</title>"
             f'<rect x="{x}" y="{number(y - _BOX / 2)}" width="{_LABEL}" height="{_BOX}" rx="5"/>'
             f'<text x="{x + 9}" y="{number(y - 1)}">{safe(clipped(op.name, 24))}</text>'
             f'<text class="small" x="{x + 9}" y="{number(y + 11)}">'
