@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -139,9 +140,18 @@ def test_the_data_is_the_timeline(repeated: tuple[Planned, Scene]) -> None:
         for index, total in enumerate(live):
             blocks = zip(starts, run["length"], run["bytes"], strict=True)
             assert total == sum(n for start, span, n in blocks if start <= index < start + span)
-    assert content["budget"] == scene.budget_bytes
     again = runs[1]["again"]
     assert again == [i for i, moment in enumerate(scene.after.moments) if moment.again]
+
+
+def test_the_script_reads_all_data(planned: tuple[Planned, Scene]) -> None:
+    script = files("lowtide.pictures").joinpath("page.js").read_text(encoding="utf-8")
+    content = _data(render_page(planned[1]))
+    (run, _) = cast("list[dict[str, object]]", content.pop("runs"))
+    for key in content:
+        assert re.search(rf"\bdata\.{key}\b", script), key
+    for key in run:
+        assert re.search(rf"\brun\.{key}\b", script), key
 
 
 def test_names_of_all_kinds_survive_the_coding() -> None:

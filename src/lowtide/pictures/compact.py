@@ -75,10 +75,8 @@ def page_data(scene: Scene, beside: int = 0) -> str:
             "length": [block.stop - block.start for block in blocks],
             "offset": [-1 if block.offset is None else block.offset for block in blocks],
             "kind": "".join(str(_KINDS.index(block.kind)) for block in blocks),
-            "left_out": len(run.blocks) - len(blocks),
             "peak": run.peak_bytes,
             "peak_step": run.peak_step,
-            "arena": run.arena_bytes or 0,
         }
 
     content: dict[str, object] = {
@@ -88,8 +86,6 @@ def page_data(scene: Scene, beside: int = 0) -> str:
         "type_of": [type_of.get(index, 0) for index in range(len(tensors.rows))],
         "block_kinds": [kind.value for kind in _KINDS],
         "arena": not scene.own_allocator,
-        "bound": scene.lower_bound_bytes,
-        "budget": scene.budget_bytes,
     }
     names = [*ops.rows, *tensors.rows]
     total = max(_NAME_BYTES, _PER_NAME * len(names))
