@@ -154,6 +154,17 @@ def test_the_script_reads_all_data(planned: tuple[Planned, Scene]) -> None:
         assert re.search(rf"\brun\.{key}\b", script), key
 
 
+def test_the_table_of_steps_has_all_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = scene_of(network(60, "op{}".format))
+    workspace = [moment.workspace_bytes for moment in scene.after.moments]
+    assert any(workspace)
+    monkeypatch.setattr("lowtide.pictures.compact.MOST_BLOCKS", 20)
+    content = _data(render_page(scene))
+    runs = cast("list[dict[str, list[int]]]", content["runs"])
+    assert len(runs[1]["bytes"]) == 20  # most blocks with workspace are left out
+    assert _sums(cast("list[int]", content["workspace"])) == workspace
+
+
 def test_names_of_all_kinds_survive_the_coding() -> None:
     names = ["a/b/1", "a/b/1", "a/b/22", "\U0001f600x", "\U0001f600y", "a" * 390, "a" * 389, "ü"]
     scene = scene_of(network(len(names), lambda i: f"{names[i]}#{i}"))

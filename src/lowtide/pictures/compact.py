@@ -3,7 +3,8 @@
 Everything is a list of columns. A name begins with two digits to base 36: how many characters it
 has in common with the one before it (front coding). A run's blocks are sorted by `start`, of which
 the differences are kept; a block's tensors are numbers of the list `tensors`, each after the first
-with its birth, and -1 is workspace.
+with its birth, and -1 is workspace. Blocks may be left out, so what the planned steps take as
+workspace, for their table, is a list of its own.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def page_data(scene: Scene, beside: int = 0) -> str:
 
     content: dict[str, object] = {
         "runs": [encoded(scene.before), encoded(scene.after)],
+        "workspace": _differences([moment.workspace_bytes for moment in scene.after.moments]),
         "kinds": _clipped(kinds.rows, _KIND_BYTES),
         "types": _clipped(types.rows, _TYPE_BYTES),
         "type_of": [type_of.get(index, 0) for index in range(len(tensors.rows))],

@@ -9,14 +9,12 @@
   const sums = (differences) => { let at = 0; return differences.map((d) => (at += d)); };
   const names = (rows) => { let last = ""; return rows.map((row) => (last = last.slice(0, parseInt(row.slice(0, 2), 36)) + row.slice(2))); };
   for (const table of ["ops", "tensors"]) data[table] = names(data[table]);
-  const WORKSPACE = data.block_kinds.indexOf("workspace");
+  const workspace = sums(data.workspace);
   const runs = data.runs.map((run) => {
     const start = sums(run.start);
     const kind = [...run.kind].map(Number);
-    const work = new Map();
-    kind.forEach((k, i) => { if (k === WORKSPACE) work.set(start[i], run.bytes[i]); });
     return {
-      ...run, live: sums(run.live), start, kind, work,
+      ...run, live: sums(run.live), start, kind,
       stop: start.map((s, i) => s + run.length[i]),
       repeated: new Set(run.again),
     };
@@ -130,17 +128,21 @@
       button.setAttribute("aria-pressed", String(i === pinned));
       swatch.className = `swatch kind-${data.block_kinds[run.kind[i]].replace(" ", "-")}`;
       name.title = nameOf(run, i, step);
-      name.textContent = name.title.length > 60 ? `${name.title.slice(0, 16)}…${name.title.slice(-43)}` : name.title;
+      const letters = [...name.title];
+      name.textContent = letters.length > 60 ? `${letters.slice(0, 16).join("")}…${letters.slice(-43).join("")}` : name.title;
       bytes.textContent = size(run.bytes[i]);
       button.append(swatch, name, bytes);
       item.append(button);
       return item;
     });
-    const rest = blocks.slice(14).reduce((sum, i) => sum + run.bytes[i], 0);
-    if (rest) {
+    const total = (found) => found.reduce((sum, i) => sum + run.bytes[i], 0);
+    const rest = total(blocks.slice(14));
+    const others = live - total(blocks); // of blocks that the page's data leaves out
+    for (const text of [rest && `${whole(blocks.length - 14)} more, ${size(rest)}`, others && `others, ${size(others)}`]) {
+      if (!text) continue;
       const item = document.createElement("li");
       item.className = "rest";
-      item.textContent = `${blocks.length - 14} more, ${size(rest)}`;
+      item.textContent = text;
       items.push(item);
     }
     $("tensors").replaceChildren(...items);
@@ -279,7 +281,7 @@
     run.live.forEach((live, i) => {
       const row = body.insertRow();
       const kind = data.kinds[run.kinds[i]] + (run.repeated.has(i) ? " (again)" : "");
-      for (const text of [whole(i), data.ops[run.ops[i]], kind, whole(live), whole(run.work.get(i) ?? 0)])
+      for (const text of [whole(i), data.ops[run.ops[i]], kind, whole(live), whole(workspace[i])])
         row.insertCell().textContent = text;
     });
     const box = document.createElement("div");
