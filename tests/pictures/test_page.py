@@ -216,6 +216,20 @@ _LONG_NAMES: dict[str, Callable[[int], str]] = {
 }
 
 
+def test_names_written_from_right_to_left_move_nothing_around_them() -> None:
+    page = render_page(scene_of(network(12, lambda i: f"\u05d0\u05d1 {i}", kind="\u05d2{}".format)))
+    style = page.split("<style>")[1].split("</style>")[0]
+    rule = re.search(r"^([^{}]*)\{[^{}]*unicode-bidi: isolate;[^{}]*\}", style, re.M)
+    assert rule is not None
+    isolated = {each.strip() for each in rule[1].split(",")}
+    assert isolated >= {"code", "bdi", "h1", "h3", "th.name", "#tensors b"}
+    body = page.split("</style>")[1].split('<script type="application/json"')[0]
+    assert body.count("\u05d0") > 10
+    for before, after in re.findall(r"(.)\u05d0\u05d1 \d+(?::0)?(.)", body):
+        # An element of its own (of those above, or text of a drawing), or marks of isolation.
+        assert (before, after) in {(">", "<"), ("\u2066", "\u2069")}
+
+
 @pytest.mark.parametrize("names", _LONG_NAMES)
 def test_three_thousand_ops_take_less_than_a_megabyte(names: str) -> None:
     scene = scene_of(network(3000, _LONG_NAMES[names]))
@@ -280,6 +294,11 @@ def test_text() -> None:
     assert clipped("abcdefgh", 8) == "abcdefgh"
     assert clipped("abcdefghi", 8) == "abc…fghi"
     assert plain("a\x00b\ud800c\u202ed\ufffee") == "a�b�c�d�e"
+    assert plain("a\u200eb\u200fc\u061cd\u2067e") == "a�b�c�d�e"
+    assert (
+        plain("\u05d0\u0628 \u200d\u6f22\U0001f600\t\n")
+        == "\u05d0\u0628 \u200d\u6f22\U0001f600\t\n"
+    )
     assert safe('<a href="x">\'&') == "&lt;a href=&quot;x&quot;&gt;&#x27;&amp;"
 
 

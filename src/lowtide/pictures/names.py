@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Clipper", "clipped", "plain", "safe", "script_json"]
+__all__ = ["Clipper", "clipped", "isolated", "plain", "safe", "script_json"]
 
 _LONGEST = 400  # characters of any name
 _SHORTEST = 12
@@ -20,7 +20,7 @@ _AROUND = 5  # bytes of a name in a list: quotes, a comma, two digits of front c
 _REFUSED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, but for tabs and ends of lines
     "\ud800-\udfff"  # surrogates
-    "\u202a-\u202e\u2066-\u2069"  # marks of direction
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of direction
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
@@ -40,6 +40,14 @@ def clipped(text: str, most: int) -> str:
 def safe(text: str) -> str:
     """Plain text, escaped for elements and attributes."""
     return escape(plain(text))
+
+
+def isolated(text: str) -> str:
+    """Safe text inside a sentence that has no elements; written from right to left or not.
+
+    The first mark begins an isolate from left to right, the second ends it.
+    """
+    return f"\u2066{safe(text)}\u2069"
 
 
 def plain(text: str) -> str:
