@@ -255,6 +255,30 @@ def test_everything_different_and_large_takes_less_than_a_megabyte(first: int) -
     assert max(map(len, re.findall(r"<title>(.*?)</title>", page))) < 600
 
 
+def test_types_of_ops_are_as_long_as_there_is_room() -> None:
+    def kind(index: int) -> str:
+        return f"Op{index}{'x' * 300}"
+
+    for ops in (40, 3000):
+        kinds = cast(
+            "list[str]", _data(render_page(scene_of(network(ops, str, kind=kind))))["kinds"]
+        )
+        assert len(set(kinds)) == ops
+        assert {len(text) for text in kinds} == {80}
+
+
+def test_on_a_page_without_room_short_texts_are_whole() -> None:
+    scene = scene_of(
+        network(30, str, kind=lambda i: f"LayerNormalization{i % 9}", channels=1 << 30)
+    )
+    content = json.loads(page_data(scene, 2_000_000))
+    assert content["kinds"] == [f"onnx.LayerNormalization{i}" for i in range(9)]
+    assert {kind for block in scene.after.blocks for kind in block.types} - {""} == set(
+        content["types"]
+    )
+    assert _decoded(content["ops"]) == [str(i) for i in range(30)]
+
+
 def test_the_same_scene_is_the_same_page(planned: tuple[Planned, Scene]) -> None:
     assert render_page(planned[1]) == render_page(planned[1])
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lowtide.pictures.names import Clipper, script_json
+from lowtide.pictures.names import Clipper, clipped, script_json
 from lowtide.pictures.scene import Kind
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ MOST_BLOCKS = 8000  # of a run; the smallest are left out above
 # What texts may take. A page is below a megabyte where names of 24 bytes allow that; where not, it
 # does not count, and names have 48.
 _PAGE_BYTES = 999_000
-_NAME_BYTES, _KIND_BYTES, _TYPE_BYTES = 330_000, 60_000, 100_000
-_PER_NAME, _LEAST_PER_NAME = 48, 24
+_NAME_BYTES, _TYPE_BYTES, _KIND_BYTES = 330_000, 100_000, 20_000
+_LONGEST_KIND = 80  # characters
+_PER_NAME, _LEAST = 48, 24
 _KINDS = tuple(Kind)
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _MOST_SHARED = 36 * 36 - 1
@@ -67,7 +68,7 @@ def page_data(scene: Scene, beside: int = 0) -> str:
             kept.append(row[0] if len(row) == 1 else row)
         return {
             "ops": [ops.number(moment.op) for moment in run.moments],
-            "kinds": [kinds.number(moment.kind) for moment in run.moments],
+            "kinds": [kinds.number(clipped(moment.kind, _LONGEST_KIND)) for moment in run.moments],
             "live": _differences([moment.live_bytes for moment in run.moments]),
             "again": [index for index, moment in enumerate(run.moments) if moment.again],
             "tensors": kept,
@@ -83,25 +84,32 @@ def page_data(scene: Scene, beside: int = 0) -> str:
     content: dict[str, object] = {
         "runs": [encoded(scene.before), encoded(scene.after)],
         "workspace": _differences([moment.workspace_bytes for moment in scene.after.moments]),
-        "kinds": _clipped(kinds.rows, _KIND_BYTES),
-        "types": _clipped(types.rows, _TYPE_BYTES),
         "type_of": [type_of.get(index, 0) for index in range(len(tensors.rows))],
         "block_kinds": [kind.value for kind in _KINDS],
         "arena": not scene.own_allocator,
     }
+    content["types"] = _clipped(types.rows, max(_TYPE_BYTES, _PER_NAME * len(types.rows)))
     names = [*ops.rows, *tensors.rows]
+    least_kinds = max(_KIND_BYTES, _LEAST * len(kinds.rows))
     total = max(_NAME_BYTES, _PER_NAME * len(names))
-    room = _PAGE_BYTES - beside - len(script_json(content).encode())
-    if _LEAST_PER_NAME * len(names) <= room < total:
+    room = _PAGE_BYTES - beside - _size(content) - least_kinds
+    if _LEAST * len(names) <= room < total:
         total = room
     clip = Clipper.fitting(names, total)
     content["ops"] = _front_coded([clip(name) for name in ops.rows])
     content["tensors"] = _front_coded([clip(name) for name in tensors.rows])
+    # Most models have a few types of ops; where each has its own, they get what is left.
+    room = _PAGE_BYTES - beside - _size(content)
+    content["kinds"] = _clipped(kinds.rows, max(least_kinds, room))
     return script_json(content)
 
 
+def _size(content: object) -> int:
+    return len(script_json(content).encode())
+
+
 def _clipped(rows: Sequence[str], total: int) -> list[str]:
-    clip = Clipper.fitting(rows, max(total, _LEAST_PER_NAME * len(rows)))
+    clip = Clipper.fitting(rows, total)
     return [clip(text) for text in rows]
 
 
