@@ -37,18 +37,27 @@ def planned_scene(model: Path, budget: int | None = None) -> tuple[Planned, Scen
     return planned, build_scene(planned, report, recorder.record)
 
 
-def network(ops: int, name: Callable[[int], str], seed: int = 0) -> Graph:
-    """A graph in which every op reads two tensors that were made not long before."""
+def network(
+    ops: int,
+    name: Callable[[int], str],
+    seed: int = 0,
+    kind: Callable[[int], str] = lambda _: "Conv",
+    channels: int = 64,
+) -> Graph:
+    """A graph in which every op reads two tensors that were made not long before.
+
+    A tensor has at most so many `channels`.
+    """
     numbers = random.Random(seed)
     graph = Graph("generated")
     made: list[Tensor] = [graph.add_tensor("input", "float32", (100,), role=Role.INPUT)]
     for index in range(ops):
         back = [int(numbers.expovariate(0.05)) for _ in range(2)]
         operands = [made[max(0, len(made) - 1 - distance)] for distance in back]
-        shape = (1, numbers.randint(1, 64), 56, 56)
+        shape = (1, numbers.randint(1, channels), 56, 56)
         result = graph.add_tensor(f"{name(index)}:0", "float32", shape)
         scratch = numbers.choice((0, 0, 4096))
-        graph.add_op(name(index), "onnx", "Conv", operands, [result], workspace_bytes=scratch)
+        graph.add_op(name(index), "onnx", kind(index), operands, [result], workspace_bytes=scratch)
         made.append(result)
     graph.add_output(made[-1])
     return graph

@@ -54,6 +54,7 @@ def test_the_tensors_at_the_peaks(planned: tuple[Planned, Scene]) -> None:
     picture = draw_difference(found)
     assert picture is not None
     assert picture.count('<path d="M76') >= 2
+    assert "<title>Live bytes over the execution</title>" in picture
     told = found.to_dict()
     assert told["schema"] == "lowtide.diff/1"
     assert told["ops_added"] == []

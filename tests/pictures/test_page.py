@@ -8,17 +8,22 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lowtide.pictures.compact import page_data
-from lowtide.pictures.names import Clipper, clipped, plain, safe
+from lowtide.pictures.names import Clipper, clipped, plain, safe, script_json
 from lowtide.pictures.page import render_page
 from lowtide.report import Figures
 from tests.pictures.scenes import network, scene_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lowtide.pictures.scene import Scene
     from lowtide.planning import Planned
 
@@ -28,7 +33,7 @@ _HOSTILE = (
     "<!--<script>alert(2)//",
     "\"'><svg onload=alert(3)>",
     "{{data}}{{script}}",
-    "https://evil.example/\u202egpj.exe\ud800\x00\u2028",
+    "https://evil.example/\u202egpj.exe\ud800\x00\u2028\u2029",
     "&lt;b&gt;",
 )
 
@@ -135,9 +140,29 @@ def test_the_data_is_the_timeline(repeated: tuple[Planned, Scene]) -> None:
         for index, total in enumerate(live):
             blocks = zip(starts, run["length"], run["bytes"], strict=True)
             assert total == sum(n for start, span, n in blocks if start <= index < start + span)
-    assert content["budget"] == scene.budget_bytes
     again = runs[1]["again"]
     assert again == [i for i, moment in enumerate(scene.after.moments) if moment.again]
+
+
+def test_the_script_reads_all_data(planned: tuple[Planned, Scene]) -> None:
+    script = files("lowtide.pictures").joinpath("page.js").read_text(encoding="utf-8")
+    content = _data(render_page(planned[1]))
+    (run, _) = cast("list[dict[str, object]]", content.pop("runs"))
+    for key in content:
+        assert re.search(rf"\bdata\.{key}\b", script), key
+    for key in run:
+        assert re.search(rf"\brun\.{key}\b", script), key
+
+
+def test_the_table_of_steps_has_all_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = scene_of(network(60, "op{}".format))
+    workspace = [moment.workspace_bytes for moment in scene.after.moments]
+    assert any(workspace)
+    monkeypatch.setattr("lowtide.pictures.compact.MOST_BLOCKS", 20)
+    content = _data(render_page(scene))
+    runs = cast("list[dict[str, list[int]]]", content["runs"])
+    assert len(runs[1]["bytes"]) == 20  # most blocks with workspace are left out
+    assert _sums(cast("list[int]", content["workspace"])) == workspace
 
 
 def test_names_of_all_kinds_survive_the_coding() -> None:
@@ -168,22 +193,90 @@ def test_hostile_names_stay_text() -> None:
     assert all(not any(key.startswith("on") for key in each) for _, each in parsed.elements)
     text = page.split('id="data">')[1].split("</script>")[0]
     assert not set("<>&") & set(text)
-    assert text.isascii()
+    assert not {chr(0x2028), chr(0x2029)} & set(text)
     names = _decoded(cast("list[str]", _data(page)["ops"]))
     assert names[0] == name(0)  # nothing is lost for the reader
     assert "\u202e" not in page
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_three_thousand_ops_take_less_than_a_megabyte(shared: bool) -> None:
-    def name(index: int) -> str:
-        noise = hashlib.sha256(str(index).encode()).hexdigest() * 2
-        return f"StatefulPartitionedCall/model/{noise if not shared else 'block'}/{index}"
+def _noise(index: int, first: int, count: int, length: int) -> str:
+    """Characters that look random, from `first` on, with nothing in common between two of them."""
+    return "".join(chr(first + (index * 7919 + k * k * 31) % count) for k in range(length))
 
-    scene = scene_of(network(3000, name))
+
+_LONG_NAMES: dict[str, Callable[[int], str]] = {
+    "shared": "StatefulPartitionedCall/model/block/{}".format,
+    "noise": lambda i: f"Call/{hashlib.sha256(str(i).encode()).hexdigest() * 2}/{i}",
+    "cjk": lambda i: f"{_noise(i, 0x4E00, 20_000, 60)}{i}",
+    "emoji": lambda i: f"{_noise(i, 0x1F300, 500, 60)}{i}",
+    "markup": lambda i: f"{'<>&' * 30}{i}",
+    "quotes": lambda i: f"{_noise(i, 32, 4, 90)}{i}",
+    "separators": lambda i: chr(0x2028) * 99 + str(i),
+    "bad": lambda i: f"{_noise(i, 0xD800, 2000, 90)}{i}",
+}
+
+
+def test_names_written_from_right_to_left_move_nothing_around_them() -> None:
+    page = render_page(scene_of(network(12, lambda i: f"\u05d0\u05d1 {i}", kind="\u05d2{}".format)))
+    style = page.split("<style>")[1].split("</style>")[0]
+    rule = re.search(r"^([^{}]*)\{[^{}]*unicode-bidi: isolate;[^{}]*\}", style, re.M)
+    assert rule is not None
+    isolated = {each.strip() for each in rule[1].split(",")}
+    assert isolated >= {"code", "bdi", "h1", "h3", "th.name", "#tensors b"}
+    body = page.split("</style>")[1].split('<script type="application/json"')[0]
+    assert body.count("\u05d0") > 10
+    for before, after in re.findall(r"(.)\u05d0\u05d1 \d+(?::0)?(.)", body):
+        # An element of its own (of those above, or text of a drawing), or marks of isolation.
+        assert (before, after) in {(">", "<"), ("\u2066", "\u2069")}
+
+
+@pytest.mark.parametrize("names", _LONG_NAMES)
+def test_three_thousand_ops_take_less_than_a_megabyte(names: str) -> None:
+    scene = scene_of(network(3000, _LONG_NAMES[names]))
     page = render_page(scene)
     assert len(page.encode()) < 1_000_000
-    assert len(_decoded(cast("list[str]", _data(page)["ops"]))) == 3000
+    found = _decoded(cast("list[str]", _data(page)["ops"]))
+    assert len(found) == 3000
+    assert len(set(found)) > 2900 or names == "bad"
+
+
+@pytest.mark.parametrize("first", [0x61, 0x1F300])
+def test_everything_different_and_large_takes_less_than_a_megabyte(first: int) -> None:
+    def text(index: int) -> str:
+        return f"{_noise(index, first, 500, 310)}{index}"
+
+    scene = scene_of(network(3000, text, kind=text, channels=1 << 18))
+    page = render_page(scene)
+    assert len(page.encode()) < 1_000_000
+    kinds = cast("list[str]", _data(page)["kinds"])
+    assert len(kinds) == 3000
+    assert all(len(kind.encode()) <= 80 for kind in kinds)
+    # Where the page is drawn, the type of an op is not longer.
+    assert max(map(len, re.findall(r"<title>(.*?)</title>", page))) < 600
+
+
+def test_types_of_ops_are_as_long_as_there_is_room() -> None:
+    def kind(index: int) -> str:
+        return f"Op{index}{'x' * 300}"
+
+    for ops in (40, 3000):
+        kinds = cast(
+            "list[str]", _data(render_page(scene_of(network(ops, str, kind=kind))))["kinds"]
+        )
+        assert len(set(kinds)) == ops
+        assert {len(text) for text in kinds} == {80}
+
+
+def test_on_a_page_without_room_short_texts_are_whole() -> None:
+    scene = scene_of(
+        network(30, str, kind=lambda i: f"LayerNormalization{i % 9}", channels=1 << 30)
+    )
+    content = json.loads(page_data(scene, 2_000_000))
+    assert content["kinds"] == [f"onnx.LayerNormalization{i}" for i in range(9)]
+    assert {kind for block in scene.after.blocks for kind in block.types} - {""} == set(
+        content["types"]
+    )
+    assert _decoded(content["ops"]) == [str(i) for i in range(30)]
 
 
 def test_the_same_scene_is_the_same_page(planned: tuple[Planned, Scene]) -> None:
@@ -225,8 +318,36 @@ def test_text() -> None:
     assert clipped("abcdefgh", 8) == "abcdefgh"
     assert clipped("abcdefghi", 8) == "abc…fghi"
     assert plain("a\x00b\ud800c\u202ed\ufffee") == "a�b�c�d�e"
+    assert plain("a\u200eb\u200fc\u061cd\u2067e") == "a�b�c�d�e"
+    assert (
+        plain("\u05d0\u0628 \u200d\u6f22\U0001f600\t\n")
+        == "\u05d0\u0628 \u200d\u6f22\U0001f600\t\n"
+    )
     assert safe('<a href="x">\'&') == "&lt;a href=&quot;x&quot;&gt;&#x27;&amp;"
-    names = [f"{'n' * 200}{i}" for i in range(100)]
-    fitting = Clipper.fitting(names, 5000)
-    assert sum(len(fitting(name)) for name in names) <= 5000
+
+
+@given(
+    names=st.lists(st.text(st.characters(exclude_categories=()), max_size=60), max_size=12),
+    each=st.integers(17, 80),
+)
+@example(names=["\U0001f600" * 60, "<" * 60, "\u2028" * 60, '"' * 60, "\ud800" * 60], each=17)
+def test_names_fit(names: list[str], each: int) -> None:
+    total = each * max(len(names), 1)
+    clip = Clipper.fitting(names, total)
+    written = [clip(name) for name in names]
+    assert len(script_json([f"00{text}" for text in written]).encode()) <= total + 2
+    for name, text in zip(names, written, strict=True):
+        head, cut, tail = text.partition("…")
+        assert plain(name).startswith(head)
+        assert not cut or plain(name).endswith(tail)
+    if any(plain(name) != text for name, text in zip(names, written, strict=True)):
+        # The next longer one would not fit, but for what is lost at the cut and by rounding.
+        assert sum(len(script_json(clip(n)).encode()) + 3 for n in names) > total - 13 * len(names)
+
+
+def test_names_that_fit_are_whole() -> None:
     assert Clipper.fitting(["short"], 5000)("short") == "short"
+    names = ["a" * 399, "b" * 10, "漢" * 100]
+    assert [Clipper.fitting(names, 724)(name) for name in names] == names
+    assert Clipper.fitting(names, 723)(names[0]) == f"{'a' * 197}…{'a' * 198}"
+    assert Clipper.fitting(["a" * 500], 5000)("a" * 500) == f"{'a' * 199}…{'a' * 200}"

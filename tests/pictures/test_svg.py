@@ -94,6 +94,7 @@ def test_a_picture_is_svg_and_the_same_again(repeated: tuple[Planned, Scene]) ->
     assert picture == draw(scene)
     root = ElementTree.fromstring(picture)
     assert root.tag == f"{_SVG}svg"
+    assert root.findtext(f"{_SVG}title") == f"Live bytes while {scene.name} runs"
     text = "".join(root.itertext())
     for word in ("before", "after", "lower bound", "budget", "recomputed"):
         assert word in text

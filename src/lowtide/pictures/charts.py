@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lowtide.pictures.names import clipped, safe
+from lowtide.pictures.names import clipped, isolated, safe
 from lowtide.pictures.scene import Kind
 from lowtide.pictures.shapes import Frame, curve, number, rectangles, round_up, tick_label, ticks
 
@@ -116,16 +116,16 @@ def hot_drawing(hot: HotRegion) -> str:
         thick = number(1 + 7 * edge.nbytes / largest)
         more = f", and by {edge.more_readers} more" if edge.more_readers else ""
         words = (
-            f"{clipped(edge.tensor, 120)}, {edge.nbytes:,} bytes: from "
-            f"{clipped(hot.ops[edge.source].name, 80)} to "
-            f"{clipped(hot.ops[edge.target].name, 80)}{more}"
+            f"{isolated(clipped(edge.tensor, 120))}, {edge.nbytes:,} bytes: from "
+            f"{isolated(clipped(hot.ops[edge.source].name, 80))} to "
+            f"{isolated(clipped(hot.ops[edge.target].name, 80))}{more}"
         )
         kind = "passes" if passes else "read"
         edges += (
             f'<path class="{kind}" stroke-width="{thick}" '
             f'd="M{number(x1)} {number(y1)}C{number(x1 + bend)} {number(y1)} '
             f'{number(x2 - bend)} {number(y2)} {number(x2)} {number(y2)}">'
-            f"<title>{safe(words)}</title></path>"
+            f"<title>{words}</title></path>"
         )
     boxes = ""
     for index, op in enumerate(hot.ops):
@@ -133,8 +133,8 @@ def hot_drawing(hot: HotRegion) -> str:
         when = "" if op.step is None else f", step {op.step:,}"
         kind = op.kind.rpartition(".")[2]
         boxes += (
-            f'<g class="layer-{op.layer}"><title>{safe(clipped(op.name, 200))} '
-            f"({safe(op.kind)}{when})</title>"
+            f'<g class="layer-{op.layer}"><title>{isolated(clipped(op.name, 200))} '
+            f"({isolated(clipped(op.kind, 80))}{when})</title>"
             f'<rect x="{x}" y="{number(y - _BOX / 2)}" width="{_LABEL}" height="{_BOX}" rx="5"/>'
             f'<text x="{x + 9}" y="{number(y - 1)}">{safe(clipped(op.name, 24))}</text>'
             f'<text class="small" x="{x + 9}" y="{number(y + 11)}">'

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
-__all__ = ["Clipper", "clipped", "plain", "safe"]
+__all__ = ["Clipper", "clipped", "isolated", "plain", "safe", "script_json"]
 
-_LONGEST = 400
+_LONGEST = 400  # characters of any name
 _SHORTEST = 12
+_AROUND = 5  # bytes of a name in a list: quotes, a comma, two digits of front coding
+_REFUSED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, but for tabs and ends of lines
+    "\ud800-\udfff"  # surrogates
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of direction
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+_CUT = "…"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ESCAPED = "<>&\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}"
 
 
 def clipped(text: str, most: int) -> str:
@@ -21,7 +34,7 @@ def clipped(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     half = (most - 1) // 2
-    return f"{text[:half]}…{text[len(text) - (most - 1 - half) :]}"
+    return f"{text[:half]}{_CUT}{text[len(text) - (most - 1 - half) :]}"
 
 
 def safe(text: str) -> str:
@@ -29,44 +42,79 @@ def safe(text: str) -> str:
     return escape(plain(text))
 
 
+def isolated(text: str) -> str:
+    """Safe text inside a sentence that has no elements; written from right to left or not.
+
+    The first mark begins an isolate from left to right, the second ends it.
+    """
+    return f"\u2066{safe(text)}\u2069"
+
+
 def plain(text: str) -> str:
     """Without characters that XML and UTF-8 cannot hold, or that reorder the text after them."""
-    return "".join(c if _allowed(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return _REFUSED.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _allowed(character: str) -> bool:
-    code = ord(character)
-    if code < 32:
-        return character in "\t\n"
-    # Controls, surrogates, marks of direction, non-characters.
-    return not (
-        0x7F <= code < 0xA0
-        or 0xD800 <= code < 0xE000
-        or 0x202A <= code < 0x202F
-        or 0x2066 <= code < 0x206A
-        or code & 0xFFFE == 0xFFFE
-    )
+def script_json(content: object) -> str:
+    """As JSON that is safe inside a script element: no `<`, no `>`, no `&`, and no line ends."""
+    text = _ENCODER.encode(content)
+    for character in _ESCAPED:
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
 class Clipper:
-    """Shortens names in the middle, so that all of them together are not too long."""
+    """Makes names plain, and shortens them in the middle to at most `most` bytes as JSON.
+
+    What counts is what is written: a character may be one byte, four, or an escape of six.
+    """
 
     most: int
 
     @classmethod
-    def fitting(cls, names: Iterable[str], total: int) -> Clipper:
-        """The one that shortens least for the names to take about `total` bytes as JSON."""
-        sizes = [min(len(json.dumps(name)), 6 * _LONGEST) for name in set(names)]
-        low, high = _SHORTEST, _LONGEST
-        while low < high:
-            middle = (low + high + 1) // 2
-            if sum(min(size, middle + 8) for size in sizes) <= total:
-                low = middle
-            else:
-                high = middle - 1
-        return cls(low)
+    def fitting(cls, names: Collection[str], total: int) -> Clipper:
+        """The one that shortens least for the names to take `total` bytes in a list, if any can."""
+        room = total - _AROUND * len(names)
+        sizes = sorted(_size(_readable(name)) for name in names)
+        most = max(sizes, default=_SHORTEST)
+        whole = 0  # bytes of the names that stay as they are
+        for index, size in enumerate(sizes):
+            if whole + size * (len(sizes) - index) > room:
+                most = (room - whole) // (len(sizes) - index)
+                break
+            whole += size
+        return cls(max(most, _SHORTEST))
 
     def __call__(self, name: str) -> str:
         """The name, or its two ends."""
-        return clipped(name, self.most)
+        text = _readable(name)
+        if _size(text) <= self.most:
+            return text
+        room = self.most - _size(_CUT)
+        head = _fitting(text, room // 2)
+        tail = _fitting(text[::-1], room - room // 2)
+        return f"{text[:head]}{_CUT}{text[len(text) - tail :]}"
+
+
+def _readable(name: str) -> str:
+    return plain(clipped(name, _LONGEST))
+
+
+def _size(text: str) -> int:
+    """Bytes as JSON, without the quotes."""
+    return len(script_json(text).encode()) - 2
+
+
+@functools.cache
+def _size_of(character: str) -> int:
+    return _size(character)
+
+
+def _fitting(text: str, room: int) -> int:
+    """How many characters of the beginning take at most `room` bytes."""
+    for count, character in enumerate(text):
+        room -= _size_of(character)
+        if room < 0:
+            return count
+    return len(text)

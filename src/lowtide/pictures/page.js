@@ -9,14 +9,12 @@
   const sums = (differences) => { let at = 0; return differences.map((d) => (at += d)); };
   const names = (rows) => { let last = ""; return rows.map((row) => (last = last.slice(0, parseInt(row.slice(0, 2), 36)) + row.slice(2))); };
   for (const table of ["ops", "tensors"]) data[table] = names(data[table]);
-  const WORKSPACE = data.block_kinds.indexOf("workspace");
+  const workspace = sums(data.workspace);
   const runs = data.runs.map((run) => {
     const start = sums(run.start);
     const kind = [...run.kind].map(Number);
-    const work = new Map();
-    kind.forEach((k, i) => { if (k === WORKSPACE) work.set(start[i], run.bytes[i]); });
     return {
-      ...run, live: sums(run.live), start, kind, work,
+      ...run, live: sums(run.live), start, kind,
       stop: start.map((s, i) => s + run.length[i]),
       repeated: new Set(run.again),
     };
@@ -79,22 +77,34 @@
     rect.setAttribute("height", height);
     return rect.setAttribute("visibility", "visible");
   };
+  // A name inside a sentence, which does not reorder the words around it.
+  const bdi = (name) => {
+    const made = document.createElement("bdi");
+    made.dir = "ltr";
+    made.textContent = name;
+    return made;
+  };
   const told = (i) => {
     const run = runs[which];
     const kind = data.block_kinds[run.kind[i]];
-    const names = chain(run, i).map(([tensor]) => tensor);
-    const type = names[0] === null ? "" : ` ${data.types[data.type_of[names[0]]]}`;
-    const after = names.length > 1 ? `, then in its place ${names.slice(1, 4).map((t) => data.tensors[t]).join(", ")}${names.length > 4 ? " and more" : ""}` : "";
+    const tensors = chain(run, i).map(([tensor]) => tensor);
+    const made = tensors[0] !== null;
+    const found = [bdi(nameOf(run, i, run.start[i]))];
+    if (made) found.push(` ${data.types[data.type_of[tensors[0]]]}`);
+    tensors.slice(1, 4).forEach((tensor, k) => found.push(k ? ", " : ", then in its place ", bdi(data.tensors[tensor])));
+    if (tensors.length > 4) found.push(" and more");
     const steps = run.length[i] === 1 ? `step ${whole(run.start[i])}` : `steps ${whole(run.start[i])} to ${whole(run.stop[i] - 1)}`;
     const place = run.offset[i] < 0 || !data.arena ? "" : `, at offset ${whole(run.offset[i])}`;
-    const from = names[0] === null ? "" : ` Made by ${kind === "input" ? "the caller" : data.ops[run.ops[run.start[i]]]}.`;
-    return `${nameOf(run, i, run.start[i])}${type}${after}: ${whole(run.bytes[i])} bytes (${kind}), live in ${steps}${place}.${from}`;
+    found.push(`: ${whole(run.bytes[i])} bytes (${kind}), live in ${steps}${place}.`);
+    if (made) found.push(" Made by ", kind === "input" ? "the caller" : bdi(data.ops[run.ops[run.start[i]]]), ".");
+    return found;
   };
+  const tell = (i) => $("chosen").replaceChildren(...(i === null ? [] : told(i)));
 
   const choose = (i) => {
     pinned = i;
     outline(mark, i);
-    $("chosen").textContent = i === null ? "" : told(i);
+    tell(i);
     for (const button of $("tensors").querySelectorAll("button"))
       button.setAttribute("aria-pressed", String(Number(button.value) === i));
   };
@@ -130,17 +140,21 @@
       button.setAttribute("aria-pressed", String(i === pinned));
       swatch.className = `swatch kind-${data.block_kinds[run.kind[i]].replace(" ", "-")}`;
       name.title = nameOf(run, i, step);
-      name.textContent = name.title.length > 60 ? `${name.title.slice(0, 16)}…${name.title.slice(-43)}` : name.title;
+      const letters = [...name.title];
+      name.textContent = letters.length > 60 ? `${letters.slice(0, 16).join("")}…${letters.slice(-43).join("")}` : name.title;
       bytes.textContent = size(run.bytes[i]);
       button.append(swatch, name, bytes);
       item.append(button);
       return item;
     });
-    const rest = blocks.slice(14).reduce((sum, i) => sum + run.bytes[i], 0);
-    if (rest) {
+    const total = (found) => found.reduce((sum, i) => sum + run.bytes[i], 0);
+    const rest = total(blocks.slice(14));
+    const others = live - total(blocks); // of blocks that the page's data leaves out
+    for (const text of [rest && `${whole(blocks.length - 14)} more, ${size(rest)}`, others && `others, ${size(others)}`]) {
+      if (!text) continue;
       const item = document.createElement("li");
       item.className = "rest";
-      item.textContent = `${blocks.length - 14} more, ${size(rest)}`;
+      item.textContent = text;
       items.push(item);
     }
     $("tensors").replaceChildren(...items);
@@ -175,7 +189,7 @@
     outline(mark, null);
     outline(hover, null);
     charts.classList.toggle("see-before", which === 0);
-    $("chosen").textContent = "";
+    tell(null);
     document.querySelector(`input[name=run][value="${which}"]`).checked = true;
     show();
   };
@@ -209,14 +223,14 @@
       if (svg === shapes[1]) {
         const i = blockAt(event);
         outline(hover, i);
-        if (!pressed) $("chosen").textContent = i !== null ? told(i) : pinned !== null ? told(pinned) : "";
+        if (!pressed) tell(i ?? pinned);
         svg.style.cursor = i === null ? "" : "pointer";
       }
       if (pressed || (svg === shapes[0] && event.pointerType === "mouse")) goTo(at(event, svg).step);
     });
     plot.addEventListener("pointerleave", () => {
       outline(hover, null);
-      $("chosen").textContent = pinned === null ? "" : told(pinned);
+      tell(pinned);
     });
   }
   addEventListener("pointerup", () => { pressed = false; });
@@ -279,7 +293,7 @@
     run.live.forEach((live, i) => {
       const row = body.insertRow();
       const kind = data.kinds[run.kinds[i]] + (run.repeated.has(i) ? " (again)" : "");
-      for (const text of [whole(i), data.ops[run.ops[i]], kind, whole(live), whole(run.work.get(i) ?? 0)])
+      for (const text of [whole(i), data.ops[run.ops[i]], kind, whole(live), whole(workspace[i])])
         row.insertCell().textContent = text;
     });
     const box = document.createElement("div");

@@ -74,9 +74,11 @@ def render_page(scene: Scene) -> str:
         "facts": tables.facts(report),
         "steps": f"{len(scene.after.moments):,}",
         "footer": f"Made by lowtide {safe(__version__)}. This page loads and sends nothing.",
-        "data": page_data(scene),
     }
-    return _SLOT.sub(lambda slot: parts[slot[1]], _template("page.html"))
+    template = _template("page.html")
+    beside = len(template.encode()) + sum(len(part.encode()) for part in parts.values())
+    parts["data"] = page_data(scene, beside)
+    return _SLOT.sub(lambda slot: parts[slot[1]], template)
 
 
 def _template(name: str) -> str:

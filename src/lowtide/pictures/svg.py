@@ -54,6 +54,14 @@ class _Layout:
     own_allocator: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    """What is written above the picture, and what a screen reader or a viewer calls it."""
+
+    shown: str
+    accessible: str
+
+
 def draw(scene: Scene) -> str:
     """Both curves with the bound and the budget, and below them the planned arena."""
     curves = (
@@ -62,16 +70,17 @@ def draw(scene: Scene) -> str:
     )
     again = [index for index, moment in enumerate(scene.after.moments) if moment.again]
     arena = _Layout(scene.after, scene.own_allocator) if scene.after.arena_bytes else None
-    return _page(scene.name, curves, scene.lower_bound_bytes, scene.budget_bytes, arena, again)
+    heading = _Heading(scene.name, f"Live bytes while {scene.name} runs")
+    return _page(heading, curves, scene.lower_bound_bytes, scene.budget_bytes, arena, again)
 
 
 def draw_curves(title: str, curves: Sequence[Curve]) -> str:
-    """Several executions in one frame."""
-    return _page(title, curves, 0, None, None, ())
+    """Several executions in one frame; the title says what is drawn."""
+    return _page(_Heading(title, title), curves, 0, None, None, ())
 
 
 def _page(
-    title: str,
+    heading: _Heading,
     curves: Sequence[Curve],
     bound: int,
     budget: int | None,
@@ -84,10 +93,10 @@ def _page(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'width="{_WIDTH}" height="{height}" font-family="Helvetica, Arial, DejaVu Sans, '
         f'sans-serif" font-size="12" role="img">',
-        f"<title>{safe(f'Live bytes while {title} runs')}</title>",
+        f"<title>{safe(heading.accessible)}</title>",
         f"<desc>{safe(f'Peaks: {words}')}</desc>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        _text(_LEFT, 26, clipped(title, 70), color=_INK, size=16, weight="bold"),
+        _text(_LEFT, 26, clipped(heading.shown, 70), color=_INK, size=16, weight="bold"),
     ]
     lines = [(each.name, each.color, "") for each in curves]
     if bound:

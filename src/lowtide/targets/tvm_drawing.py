@@ -69,7 +69,10 @@ def _timeline(planned: FunctionPlan) -> Timeline:
 
 
 def _bound(planned: FunctionPlan) -> int:
-    """No sequence has a lower arena, so none has fewer live bytes; 0 where nothing is known."""
+    """No sequence has a lower peak; 0 where nothing is known.
+
+    It is proven of what can lie in the arena, which is a part of what is live.
+    """
     if planned.floor_bytes is not None:
         return planned.floor_bytes
     certificate = planned.plan.certificate

@@ -32,8 +32,8 @@ class FunctionPlan:
         imported: the function as it was lowered.
         graph: what can lie in the arena.
         plan: the sequence, the offsets, the certificate.
-        floor_bytes: no sequence, with repeats or without, has a lower arena; None where only orders
-            were looked at.
+        floor_bytes: no sequence, with repeats or without, has a lower peak of what can lie in the
+            arena, nor, therefore, a lower arena; None where only orders were looked at.
     """
 
     imported: Imported
