@@ -211,7 +211,8 @@ def test_refusals(
     given = [option.replace("{here}", str(model.parent)) for option in options]
     found, _, err = call(optimize_main, model, *given, capsys=capsys)
     assert (found, message in err) == (code, True), err
-    assert list(model.parent.iterdir()) == [model]
+    assert sorted(model.parent.iterdir()) == [model, other]
+    assert (other / "notes.txt").read_text() == "kept"
 
 
 def _small(nodes: Sequence[onnx.NodeProto], **options: Any) -> onnx.ModelProto:
