@@ -49,6 +49,7 @@ DEFINITIONS = (
     Definition(_FORMATS, "that 16 bytes less do not", "the step of the search; see docs/peak.md"),
     Definition(_FORMATS, "process 1 is the planned execution, 2 the source", _LITERAL),
     Definition(_FORMATS, "`producer` -1 is a graph input", _LITERAL),
+    Definition(_FORMATS, "130: interrupted (Ctrl-C)", _EXIT),
     Definition(_FORMATS, "0: the bound holds; 5: it is not proven; 2: unreadable", _EXIT),
     Definition(_FORMATS, "flags as 0 or 1,", _LITERAL),
     Definition(_FORMATS, "(-1: from the start, to the end)", _LITERAL),
