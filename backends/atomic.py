@@ -10,10 +10,11 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["AtomicFile", "replace_folder"]
+__all__ = ["AtomicFile", "commit_together", "replace_folder"]
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
@@ -82,6 +83,27 @@ class AtomicFile:
         finally:
             os.close(folder)
         raise FileExistsError(f"no free temporary name beside {self.destination}")
+
+
+def commit_together(files: Sequence[AtomicFile]) -> None:
+    """Name all files, the last one last; if that fails, take back those that replaced nothing.
+
+    Raises:
+        OSError: one cannot be named.
+    """
+    for file in files:
+        file.stream.flush()  # a full disk shows here, before anything has a name
+    new: list[Path] = []
+    try:
+        for file in files:
+            existed = file.destination.exists()
+            file.commit()
+            if not existed:
+                new.append(file.destination)
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def replace_folder(fresh: Path, destination: Path, old: Path) -> None:

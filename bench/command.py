@@ -49,7 +49,12 @@ Only = Annotated[
     list[str] | None,
     typer.Option(help="Of the suite's experiments; may be repeated.", metavar="EXPERIMENT"),
 ]
-Check = Annotated[bool, typer.Option("--check", help="Exit with 1 where a measure is worse.")]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check", help="Exit with 1 where a measure is worse, or there is nothing to compare with."
+    ),
+]
 Tolerance = Annotated[
     float, typer.Option(help="Of the mean of CPU-seconds, as a ratio.", metavar="RATIO", min=1.0)
 ]

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from lowtide.bench.record import Manifest, Measure, Record
 from lowtide.bench.suites import peak_of
-from lowtide.errors import LowtideError
+from lowtide.errors import InputError, LowtideError
+from lowtide.outputs import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -166,6 +167,9 @@ def write(
     """`output`.md and `output`.json, each with the manifest of the run; see `record`.
 
     The experiment is named after the file, and its command is this process's.
+
+    Raises:
+        InputError: they cannot be written; they appear together or not at all.
     """
     known = machine()
     here: dict[str, object] = {key: known.pop(key) for key in ("cpu", "cores", "system")}
@@ -181,11 +185,16 @@ def write(
         peak=peak_of(output.name),
         note=note,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    head = f"<!-- {header(manifest)} -->"
-    output.with_name(f"{output.name}.md").write_text(f"{head}\n\n{text}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror or error}") from None
+    page = f"<!-- {header(manifest)} -->\n\n{text}"
     record = Record(manifest, tuple(measures), document)
-    output.with_name(f"{output.name}.json").write_text(record.to_json())
+    with Pending() as files:
+        files.add(output.with_name(f"{output.name}.md"), page.encode())
+        files.add(output.with_name(f"{output.name}.json"), record.to_json().encode())
+        files.commit()
 
 
 def header(manifest: Manifest) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from lowtide.backends.atomic import AtomicFile
+from lowtide.backends.atomic import AtomicFile, commit_together
 from lowtide.backends.onnx.dependence import node_key, reads
 from lowtide.backends.onnx.weights import Weights, data_files
 from lowtide.errors import InputError, ModelError, PlanError
@@ -69,7 +69,7 @@ def emit(
             _stamp(proto, provenance)
             target = stack.enter_context(AtomicFile(destination))
             target.stream.write(_bytes(proto, destination))
-            _commit([*files, target])
+            commit_together([*files, target])
     except OSError as error:
         raise InputError(f"cannot write {destination}: {error.strerror or error}") from error
 
@@ -129,23 +129,6 @@ def _protect(
             raise InputError(f"{path} is a folder: name a file")
         if not force and path.exists():
             raise InputError(f"{path} exists already: remove it or choose another -o")
-
-
-def _commit(files: Sequence[AtomicFile]) -> None:
-    """Name all files, the model last; when that fails, take back those that replaced nothing."""
-    for file in files:
-        file.stream.flush()  # a full disk shows here, before anything has a name
-    new: list[Path] = []
-    try:
-        for file in files:
-            existed = file.destination.exists()
-            file.commit()
-            if not existed:
-                new.append(file.destination)
-    except BaseException:
-        for path in new:
-            path.unlink(missing_ok=True)
-        raise
 
 
 def _serialise(model: ir.Model, destination: Path) -> onnx.ModelProto:

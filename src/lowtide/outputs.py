@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from lowtide.backends.atomic import AtomicFile
+from lowtide.backends.atomic import AtomicFile, commit_together
 from lowtide.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,15 +129,13 @@ class Pending:
         """Name all files.
 
         Raises:
-            InputError: one cannot be named.
+            InputError: one cannot be named; none is there then that replaced nothing.
         """
-        for file in self._files:
-            try:
-                file.commit()
-            except OSError as error:
-                raise InputError(
-                    f"cannot write {file.destination}: {error.strerror or error}"
-                ) from None
+        try:
+            commit_together(self._files)
+        except OSError as error:
+            path = error.filename2 or error.filename or "the files"
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -106,6 +106,17 @@ def test_tables_and_files(tmp_path: Path) -> None:
     assert last == "| x | 1 |"
 
 
+def test_a_result_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(InputError, match=r"cannot write .*x: "):
+        write(tmp_path / "file" / "x", "", {}, {})
+    (tmp_path / "y.json").mkdir()
+    with pytest.raises(InputError, match=r"cannot write .*y.json: "):
+        write(tmp_path / "y", "", {}, {})
+    assert (tmp_path / "file").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "y.json"]
+
+
 def test_the_definition_of_peak_is_in_the_manifest(tmp_path: Path) -> None:
     write(tmp_path / "schedules", "", {}, {})
     assert "live at once" in load(tmp_path / "schedules.json").manifest.peak
