@@ -129,7 +129,8 @@ class Report:
 
         console.print(
             f"[bold]{escape(str(self.model['path']))}[/bold]  "
-            f"{self.model['ops']} ops, {self.model['tensors']} tensors, target {self.target}"
+            f"{self.model['ops']} ops, {self.model['tensors']} tensors, target {self.target}",
+            soft_wrap=True,
         )
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("", "before", "after", "lower bound", "saved"):
@@ -176,7 +177,7 @@ class Report:
                 for peak in self.peak_ops[:1]:
                     render_live(console, peak, "what forces the peak of the best plan")
         if self.output is not None:
-            console.print(f"written: {escape(self.output)}")
+            console.print(f"written: {escape(self.output)}", soft_wrap=True)
             if self.session:
                 console.print(f"run it with: {escape(self.session)}", soft_wrap=True)
 

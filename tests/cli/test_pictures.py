@@ -270,7 +270,9 @@ def test_names_do_not_command_the_terminal(
     evil = "x\x1b]0;title\x07:on:[bold]\u202ey"
     tensors = [helper.make_tensor_value_info(name, 1, [64]) for name in ("a", evil)]
     nodes = [helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Neg", ["b"], [evil], evil)]
-    path, other = tmp_path / "m:on:.onnx", tmp_path / "other.onnx"
+    folder = tmp_path / ("long" * 40)  # in a line of its own, it is not broken
+    folder.mkdir()
+    path, other = folder / "m:on:.onnx", tmp_path / "other.onnx"
     onnx.save(helper.make_model(helper.make_graph(nodes, "g", tensors[:1], tensors[1:])), path)
     onnx.save(randwire(6, nodes=8, channels=8, side=8), other)
     shown = "x\ufffd]0;title\ufffd:on:[bold]\ufffdy"
