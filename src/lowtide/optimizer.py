@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowtide import outputs
-from lowtide.errors import VerificationError
+from lowtide.errors import InputError, VerificationError
 from lowtide.passes.plan import Plan
 from lowtide.pictures.build import build_scene
 from lowtide.pictures.exports import Exports, format_of, write_picture
@@ -185,6 +185,7 @@ def optimize(
         {"-o": destination, "--plan-out": plan_path, **exports.options},
         folders={"-o"} if settings.target in FOLDERS else (),
     )
+    _refuse_suffix(destination, settings.target)
     exports.require()
     recorder = Recorder(progress)
     prepared = prepare(model, settings, recorder)
@@ -316,6 +317,17 @@ def plot(
     report = build_report(planned, None, None, started=started)
     _write(exports.render(planned, report, recorder.record))
     return report
+
+
+def _refuse_suffix(destination: Path | None, target: str) -> None:
+    """Raise where the output's name says another format than the target writes."""
+    suffix = "" if destination is None else destination.suffix.lower()
+    writers = {".onnx": ("onnxruntime", "onnx"), ".tflite": ("tflite",)}.get(suffix, (target,))
+    if target not in writers:
+        raise InputError(
+            f"-o {destination}: the target {target} writes no {suffix}: name it otherwise, or add "
+            f"--target {writers[0]}"
+        )
 
 
 def _read(

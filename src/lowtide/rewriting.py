@@ -53,7 +53,7 @@ def _by_rules(planned: Planned, source: Rewritable, progress: Progress | None) -
             source.dialect,
             source.accounting,
             settings.rewriting.allowed,
-            budget_bytes=settings.budget_bytes,
+            budget_bytes=_for_tensors(planned),
             seed=settings.seed,
         )
         planned = replace(planned, refused=choice.refused)
@@ -70,6 +70,15 @@ def _by_rules(planned: Planned, source: Rewritable, progress: Progress | None) -
         f"rewrites that lower the peak of the model's own graph from {before:,} to {after:,} bytes "
         f"do not lower that of the graph which runs: it is not rewritten",
     )
+
+
+def _for_tensors(planned: Planned) -> int | None:
+    """The budget without what is beside the tensors and their scratch, as in TFLM's arena."""
+    budget = planned.prepared.settings.budget_bytes
+    if budget is None:
+        return None
+    tensors = max(planned.timeline.peak_bytes, planned.plan.arena_bytes or 0)
+    return max(1, budget - max(0, planned.prepared.needed(planned) - tensors))
 
 
 def _in_tiles(planned: Planned, source: Rewritable, progress: Progress | None) -> Planned:

@@ -14,7 +14,7 @@ or, with Keras:
 
 A budget is for what one step allocates: activations, gradients, scratch memory and results. The
 variables, the optimizer's slots and the arguments are there before and after, whatever is planned;
-they are reported apart. A part such as 0.6 is of the step's peak without recomputation.
+they are reported apart. A part such as 0.6 is of the peak of the step as it was traced.
 
 What is computed again is computed by the same kernels from the same operands: loss, gradients and
 variables are bit for bit those of the step that runs every op once. Stateful ops, random ones among
@@ -77,8 +77,8 @@ def rematerialize(
     Args:
         fn: a `tf.function`, a Python function of tensors, or a `ConcreteFunction`: a whole training
             step (forward, loss, gradients, updates) or anything else of known shapes.
-        budget: bytes, a size such as `4GiB`, or a part (0 to 1) of the peak that the step has when
-            nothing is recomputed. None recomputes nothing: the baseline to compare with.
+        budget: bytes, a size such as `4GiB`, or a part (0 to 1) of the peak that the step has as it
+            was traced. None recomputes nothing: the baseline to compare with.
         example_inputs: arrays, tensors or `tf.TensorSpec`s, one an argument; or a mapping of names.
         profile: measure each distinct op once on this machine; else costs are modelled and scratch
             memory is left out.

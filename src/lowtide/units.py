@@ -30,6 +30,10 @@ def parse_bytes(text: str) -> int:
     if letter and unit.lower() == "b":
         factor = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}[letter.lower()]
     whole, _, fraction = number.partition(".")
+    if fraction and not letter:
+        raise InputError(
+            f"`{text}` is no whole number of bytes: write it with a unit, as in 1.5MiB"
+        )
     size: int = int(whole + fraction) * factor // 10 ** len(fraction)
     if size <= 0:
         raise InputError(f"the size `{text}` must be at least one byte")

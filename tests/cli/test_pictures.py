@@ -111,6 +111,9 @@ def test_the_model_is_never_written_over(
         (("--html=/proc/page.html",), "cannot write /proc/page.html"),
         (("--html=FOLDER/missing/a.html",), "does not exist"),
         (("--html=FOLDER",), "is a folder"),
+        (("-o", "FOLDER/out.tflite"), "the target onnx writes no .tflite"),
+        (("--budget=1.5",), "no whole number of bytes: write it with a unit"),
+        (("--dim", "batch=0"), "a dimension is at least 1"),
     ],
 )
 def test_refused_before_any_work(

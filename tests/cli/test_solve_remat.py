@@ -93,6 +93,7 @@ def test_wrong_options_are_exit_code_2(training: Path, capsys: pytest.CaptureFix
         ([], "one of --budget"),
         (["--budget", "1", "--budget-ratio", "0.5"], "one of --budget"),
         (["--budget-ratio", "half"], "not a number"),
+        (["--budget-ratio", "70"], "give a part of the peak, from 0 to 1"),
         (["--budget", "9", "--solver", "x"], "there is no remat solver"),
         (["--pareto", "--budget", "9"], "drop --budget"),
         (["--budget", "9", "--points", "3"], "belong to --pareto"),

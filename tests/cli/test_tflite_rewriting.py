@@ -73,6 +73,20 @@ def test_exact_rewrites_of_int8_keep_every_bit(tmp_path: Path) -> None:
     assert again.read_bytes() == written
 
 
+def test_a_budget_is_for_the_whole_arena(tmp_path: Path) -> None:
+    """Between the arenas with and without rewrites, although the heads of both are below it."""
+    data = joined("int8", depthwise=True)
+    measured = optimized(tmp_path, data, "exact").report.measured
+    before, after = (int(str(measured[f"required_{which}"])) for which in ("before", "after"))
+    assert after < before
+    result = lowtide.optimize(
+        tmp_path / "model.tflite", output=tmp_path / "within.tflite", budget=(before + after) // 2
+    )
+    assert result.budget_met
+    assert result.plan.rewrites
+    assert int(str(result.report.measured["required_after"])) <= (before + after) // 2
+
+
 def test_weights_in_half_are_widened_for_tflm(tmp_path: Path) -> None:
     data = joined("float32", half=True)
     with pytest.raises(AssertionError, match="TFLite Micro refused"):

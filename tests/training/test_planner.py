@@ -74,6 +74,7 @@ def test_the_smallest_budget_that_was_met_is_named() -> None:
     named = int(re.findall(r"was met is [^(]*\((\d+) bytes", str(raised.value))[0])
     before = simulate(graph, ACCOUNTING).peak_bytes
     assert UNIT < named < before
+    assert f"{named / before:.2f} of the" in str(raised.value)
     roomy = (named + before) // 2
     assert find_sequence(graph, roomy, effort=WORK).peak_after_bytes <= roomy
 

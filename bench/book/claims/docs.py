@@ -67,8 +67,12 @@ def _tiled_heads(found: Record) -> Sequence[Value]:
 
 
 def _tiled_arenas(found: Record) -> Sequence[Value]:
-    pairs = [_tiled(found, side, "arena") for side in (144, 96)]
-    return [row.whole("arena_bytes") for pair in pairs for row in pair]
+    values: list[Value] = []
+    for side in (144, 96):
+        before, after = _tiled(found, side, "arena")
+        values += [before.whole("arena_bytes"), after.whole("arena_bytes")]
+        values.append(100 * after.number("more_operations"))
+    return values
 
 
 def _tiled(found: Record, side: int, way: str) -> tuple[Record, Record]:
@@ -149,7 +153,8 @@ CLAIMS = (
     ),
     Claim(
         _REWRITING,
-        "the whole arena, persistent structures included, {:,} to {:,} and {:,} to {:,}.",
+        "the whole arena falls from {:,} to {:,} ({:.1f} % more operations) and from {:,} to {:,} "
+        "bytes ({:.1f} %).",
         "tiling.json",
         _tiled_arenas,
     ),

@@ -45,7 +45,8 @@ def _below() -> str:
     for side in _SIDES:
         name = f"MobileNetV2 0.35, {side}x{side}"
         order = tiling.one("rows", network=name, way="planned").whole("head_bytes")
-        head = tiling.one("rows", network=name, way="head").whole("head_bytes")
+        # As `optimize` chooses: the least arena, not the least head.
+        head = tiling.one("rows", network=name, way="arena").whole("head_bytes")
         title = f"MobileNetV2 0.35, int8, {side} px"
         cells = [f"{order:,}", f"{order:,}", f"**{head:,}**", f"{head:,}, same bits"]
         rows.append([title, "TFLite Micro", *cells])

@@ -302,6 +302,8 @@ def parse_dims(items: list[str] | None) -> dict[str, int]:
             raise InputError(f"--dim {item}: write NAME=VALUE with a whole number, as in batch=1")
         if int(value) > 1 << 40:
             raise InputError(f"--dim {item}: the value is over 2^40")
+        if int(value) < 1:
+            raise InputError(f"--dim {item}: a dimension is at least 1")
         dims[name] = int(value)
     return dims
 

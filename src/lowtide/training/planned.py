@@ -23,7 +23,7 @@ class Settings:
     """How a plan is made.
 
     Attributes:
-        budget: bytes, a size such as `4GiB`, a part (0 to 1) of the peak without recomputation, or
+        budget: bytes, a size such as `4GiB`, a part (0 to 1) of the traced step's peak, or
             None: the trace's own order, nothing recomputed.
         profile: measure ops on this machine, once for each distinct one; else costs and scratch
             memory are modelled, and the scratch of convolutions is left out.

@@ -32,6 +32,7 @@ _ATTEMPTS = 4
 _PROBES = 5
 _PART = 0.6  # of the effort, for the budget itself, at first
 _LEAST_S = 0.1  # of a search
+_SHARE, _PROVEN_SHARE = 0.5, 0.05  # of what is left, for each other budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,9 @@ def find_sequence(
     found = within(budget_bytes, allowance.take(_PART))
     if found is not None:
         return found
-    # The smallest budget that can be met, by bisection.
+    # The smallest budget that can be met, by bisection; soon, where the answer is known already.
+    share = _PROVEN_SHARE if proven else _SHARE
+    traced = peak_before_bytes or before
     before = min(before, peak_before_bytes or before)
     low, high = max(budget_bytes, bound), before
     best = Found(graph.ops, before, before, bound, once, once)
@@ -172,7 +175,7 @@ def find_sequence(
         middle = (low + high) // 2
         if high - low <= before // 100 or allowance.spent:
             break
-        probe = within(middle, allowance.take_left(0.5))
+        probe = within(middle, allowance.take_left(share))
         if probe is None:
             low = middle
         else:
@@ -182,7 +185,7 @@ def find_sequence(
     text = (
         f"the step's budget is {format_bytes(budget_bytes)} ({budget_bytes} bytes), and no plan "
         f"within it {'exists' if proven else 'was found'}; the smallest budget that was met is "
-        f"{format_bytes(high)} ({high} bytes, {high / before:.2f} of the {format_bytes(before)} "
-        f"without recomputation): raise the budget, or reduce the batch"
+        f"{format_bytes(high)} ({high} bytes, {high / traced:.2f} of the {format_bytes(traced)} of "
+        f"the step as it was traced): raise the budget, or reduce the batch"
     )
     raise BudgetInfeasibleError(text) if proven else BudgetNotMetError(text)

@@ -184,7 +184,7 @@ class StepGraph:
 
 
 def budget_bytes(budget: int | float | str | None, before: int) -> int | None:
-    """A budget in bytes: a number, a size, or a part of what is needed without recomputation.
+    """A budget in bytes: a number, a size, or a part of what the step needs as it was traced.
 
     Raises:
         InputError: it is none of them.
