@@ -16,7 +16,6 @@ from lowtide.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from types import TracebackType
 
 __all__ = ["SOURCE", "Pending", "refuse", "write_bytes", "write_text"]
 
@@ -89,7 +88,7 @@ def _refuse_place(path: Path, *, folder: bool) -> None:
         ) from None
 
 
-class Pending:
+class Pending(ExitStack[None]):
     """Files that appear together: written one by one, named at the end.
 
     with Pending() as files:
@@ -98,18 +97,8 @@ class Pending:
     """
 
     def __init__(self) -> None:
-        self._stack, self._files = ExitStack(), list[AtomicFile]()
-
-    def __enter__(self) -> Pending:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+        super().__init__()
+        self._files: list[AtomicFile] = []
 
     def add(self, path: Path, content: bytes) -> None:
         """Write a file that has no name yet.
@@ -118,7 +107,7 @@ class Pending:
             InputError: it cannot be written.
         """
         try:
-            file = self._stack.enter_context(AtomicFile(path))
+            file = self.enter_context(AtomicFile(path))
             file.stream.write(content)
             file.stream.flush()
         except OSError as error:

@@ -261,12 +261,14 @@ def apply(
 ) -> None:
     """Apply a saved plan to the model that it was made for, and verify it again."""
     from lowtide import optimizer
+    from lowtide.outputs import refuse
 
     made = optimizer.load_plan(plan)
     destination = _output(path, output, made.target)
+    refuse({"the plan": plan}, {"-o": destination}, folders={"-o"})
     with show() as progress:
         result = optimizer.apply(
-            plan,
+            made,
             path,
             output=destination,
             verify=verify,
