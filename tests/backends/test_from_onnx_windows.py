@@ -89,12 +89,14 @@ def test_pool(view: dict[str, Any], kind: str, size: int, ceil: bool, include: b
     axes = len(view["kernel_shape"])
     if kind != "MaxPool":
         view.pop("dilations", None)
+    if view.get("auto_pad", "").startswith("SAME"):
+        # Strides above the kernel make pads negative, which ONNX Runtime's pools refuse.
+        view["strides"] = list(map(min, view["strides"], view["kernel_shape"]))
     if "auto_pad" not in view and kind != "LpPool":
         view["ceil_mode"] = int(ceil)
     if kind == "AveragePool":
-        view["count_include_pad"] = int(include)
         # Where padding is SAME, ONNX Runtime and ONNX's reference count pads differently.
-        assume("auto_pad" not in view or not include)
+        view["count_include_pad"] = int(include and "auto_pad" not in view)
     x = _data(1, 2, *[size + axis for axis in range(axes)])
     node = helper.make_node(kind, ["x"], ["y"], **view)
     agrees(model_of([node], {"x": x}, ["y"]), {"x": x}, tolerance=1e-4)

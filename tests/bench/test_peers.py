@@ -101,7 +101,7 @@ def test_vela_climbs_to_a_capacity() -> None:
 def test_vela_stops_at_the_limit_with_its_best_layout() -> None:
     blocks = (Block("a", 0, 1, 10, alignment=16), Block("b", 0, 1, 10, alignment=16))
     problem = AllocationProblem((*blocks, Block("c", 0, 1, 10)), capacity=30)  # 36 are needed
-    solution = vela.vela_hillclimb(problem, time_limit_s=0.02)
+    solution = vela.vela_hillclimb(problem, time_limit_s=0.3)
     check(problem, solution)
     assert (solution.status, solution.height) == (Status.TIME_LIMIT, 36)
     early = vela.vela_hillclimb(cut_rectangle(0, 2000), time_limit_s=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -379,7 +380,9 @@ def test_information(capsys: pytest.CaptureFixture[str]) -> None:
     assert "exact" in out
     code, out, _ = call(main, "cite", capsys=capsys)
     assert code == 0
-    assert out.count("@") >= 4
+    keys = re.findall(r"^@\w+\{(\w+),$", out, re.MULTILINE)
+    assert {"ahn2020serenity", "jain2020checkmate", "griewank2000revolve"} <= set(keys)
+    assert len(keys) == len(set(keys)) == out.count("@")
 
 
 def test_never_worse_than_the_runtimes_own_order(

@@ -159,12 +159,13 @@ def test_refused_files(tmp_path: Path) -> None:
         load_device(tmp_path)
 
 
-# Values that break a rule, and values that do not.
+# Values that break a rule, and values that do not.  JSON Schema takes 1.0 for an integer, the reader
+# of YAML does not, so there is no such number here.
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-3, 1 << 41),
-    st.floats(allow_nan=False),
+    st.floats(allow_nan=False).filter(lambda x: not x.is_integer()),
     st.sampled_from(["", " ", "256KiB", "1.5MiB", "12", "x", "cmsis-nn", "sram", "RAM 1", "4"]),
     st.lists(st.sampled_from(["a", ""]), max_size=2),
     st.dictionaries(st.sampled_from(["name", "size"]), st.just("sram"), max_size=2),

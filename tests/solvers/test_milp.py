@@ -70,7 +70,7 @@ def test_the_hint_is_used() -> None:
 
 
 def test_the_time_limit_hands_over_the_incumbent() -> None:
-    found = solve(hard_knapsack(), time_limit_s=0.5, grace_s=60)
+    found = solve(hard_knapsack(), time_limit_s=2.0, grace_s=60)
     assert found.outcome is Outcome.LIMIT
     assert found.values is not None
     assert found.bound <= float(hard_knapsack().cost @ found.values)

@@ -123,7 +123,7 @@ def test_the_solver() -> None:
     assert solution.sequence is not None
     # No blocks, or the fixed order: as `search`.
     small = training_problem(6, Random(1))
-    assert blocks(small, time_limit_s=0.3).sequence is not None
-    fixed = blocks(small, scope=OrderScope.FIXED, time_limit_s=0.3)
+    assert blocks(small, time_limit_s=1.0).sequence is not None
+    fixed = blocks(small, scope=OrderScope.FIXED, time_limit_s=1.0)
     assert fixed.scope is OrderScope.FIXED
-    assert blocks(problem.with_budget(1), time_limit_s=1.0).status is Status.INFEASIBLE
+    assert blocks(problem.with_budget(1), time_limit_s=10.0).status is Status.INFEASIBLE

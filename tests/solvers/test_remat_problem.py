@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowtide.errors import InstanceError, LowtideError
@@ -91,10 +91,7 @@ def test_the_reference_is_the_best_of_all_sequences(
 @given(remat_problems(max_nodes=5))
 def test_a_fixed_order_is_never_cheaper(problem: RematProblem) -> None:
     free, fixed = (solve_reference(problem, scope) for scope in OrderScope)
-    assume(fixed is not None)
-    assert fixed is not None
-    assert free is not None
-    assert free[0] <= fixed[0]
+    assert fixed is None or (free is not None and free[0] <= fixed[0])
 
 
 def test_a_kept_buffer_costs_bytes_and_a_repeat_costs_time() -> None:
@@ -158,7 +155,7 @@ def test_alignment_and_constant_memory_are_part_of_the_peak() -> None:
 def test_ratios_round_down() -> None:
     assert CHAIN.with_budget_ratio("0.79").budget_bytes == 7
     assert CHAIN.with_budget_ratio("0.9").budget_bytes == 9
-    for ratio in ("x", "-1", "nan", "1/0"):
+    for ratio in ("x", "-1", "1.5", "70", "nan", "1/0"):
         with pytest.raises(InstanceError, match="ratio"):
             CHAIN.with_budget_ratio(ratio)
 

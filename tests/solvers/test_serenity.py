@@ -110,12 +110,15 @@ def test_a_time_limit_and_an_interrupt_keep_the_best_order() -> None:
     assert solution.status == "time_limit"
     assert solution.peak_bytes == peak_of(WIDE, start)
     assert solution.method == "start 0"
-    timer = threading.Timer(0.1, _thread.interrupt_main)
-    timer.start()
-    try:
-        solution = serenity(WIDE, options=hopeless)
-    finally:
-        timer.join()
+    timers: list[threading.Timer] = []
+
+    def progress(peak: int | None, bound: int) -> None:
+        del peak, bound
+        if not timers:
+            timers.append(threading.Timer(0.1, _thread.interrupt_main))
+            timers[0].start()
+
+    solution = serenity(WIDE, progress=progress, options=hopeless)
     assert solution.status == "time_limit"
     assert solution.method == "kahn"
 
