@@ -116,7 +116,7 @@ def draw(points: list[Point]) -> str:
 def _chart(
     values: list[tuple[str, int, float]], left: int, width: int, title: str, low: float, high: float
 ) -> list[str]:
-    plot_width, plot_height = width - _SIDE - 20, _HEIGHT - _TOP - _BOTTOM
+    plot_width, plot_height = width - _SIDE - 28, _HEIGHT - _TOP - _BOTTOM
     sizes = [ops for _, ops, _ in values]
     first, last = min(sizes), max(*sizes, min(sizes) + 1)
 

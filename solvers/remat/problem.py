@@ -181,7 +181,7 @@ class RematProblem:
         """The same problem with a budget that is a part of the input order's peak, rounded down.
 
         Raises:
-            InstanceError: the ratio is not a number of 0 or more.
+            InstanceError: the ratio is not a number from 0 to 1.
         """
         from lowtide.solvers.remat.check import peak_of
 
@@ -189,6 +189,6 @@ class RematProblem:
             part = Fraction(ratio)
         except (ValueError, ZeroDivisionError) as error:
             raise InstanceError(f"the budget ratio `{ratio}` is not a number like 0.7") from error
-        if part < 0:
-            raise InstanceError(f"the budget ratio is negative: {ratio}")
+        if not 0 <= part <= 1:
+            raise InstanceError(f"the budget ratio {ratio}: give a part of the peak, from 0 to 1")
         return self.with_budget(math.floor(part * peak_of(self, self.order)))

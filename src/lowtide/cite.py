@@ -44,4 +44,39 @@ BIBTEX = r"""@inproceedings{ahn2020serenity,
   eprint = {2001.03288},
   archivePrefix = {arXiv}
 }
+
+@misc{chen2016sublinear,
+  title  = {Training Deep Nets with Sublinear Memory Cost},
+  author = {Chen, Tianqi and Xu, Bing and Zhang, Chiyuan and Guestrin, Carlos},
+  year   = {2016},
+  eprint = {1604.06174},
+  archivePrefix = {arXiv}
+}
+
+@article{griewank2000revolve,
+  title   = {Algorithm 799: revolve: an implementation of checkpointing for the reverse or adjoint mode of computational differentiation},
+  author  = {Griewank, Andreas and Walther, Andrea},
+  journal = {ACM Transactions on Mathematical Software},
+  volume  = {26},
+  number  = {1},
+  pages   = {19--45},
+  year    = {2000},
+  doi     = {10.1145/347837.347846}
+}
+
+@misc{beaumont2019chains,
+  title  = {Optimal checkpointing for heterogeneous chains: how to train deep neural networks with limited memory},
+  author = {Beaumont, Olivier and Eyraud-Dubois, Lionel and Herrmann, Julien and Joly, Alexis and Shilova, Alena},
+  year   = {2019},
+  eprint = {1911.13214},
+  archivePrefix = {arXiv}
+}
+
+@misc{bartan2023moccasin,
+  title  = {Moccasin: Efficient Tensor Rematerialization for Neural Networks},
+  author = {Bartan, Burak and Li, Haoming and Teague, Harris and Lott, Christopher and Dilkina, Bistra},
+  year   = {2023},
+  eprint = {2304.14463},
+  archivePrefix = {arXiv}
+}
 """

@@ -369,8 +369,6 @@ def remat(
     if budget is not None:
         problem = problem.with_budget(parse_bytes(budget))
     elif budget_ratio is not None:
-        if budget_ratio.isascii() and budget_ratio.isdigit() and int(budget_ratio[:9]) > 1:
-            raise InputError(f"--budget-ratio {budget_ratio}: give a part of the peak, from 0 to 1")
         problem = problem.with_budget_ratio(budget_ratio)
     with show() as progress:
         progress.stage("rematerialize")
