@@ -122,6 +122,7 @@ BAD = {
     ),
     "unknown in a memory": (GOOD.replace("reserved", "spare"), "`spare` is no key"),
     "pointers": (GOOD.replace("bytes: 4", "bytes: 3"), "pointer_bytes: `3` is not 2, 4 or 8"),
+    "a pointer's text": (GOOD.replace("bytes: 4", "bytes: '4'"), "`4` is not 2, 4 or 8"),
     "kernels": (GOOD.replace("cmsis-nn", "mine"), "`mine` is not one of reference, cmsis-nn"),
     "sources": (GOOD.replace("[the datasheet]", "[]"), "sources: a list is not a list of texts"),
     "source": (GOOD.replace("[the datasheet]", "[1]"), "sources: a list is not a list of texts"),
@@ -159,8 +160,8 @@ def test_refused_files(tmp_path: Path) -> None:
         load_device(tmp_path)
 
 
-# Values that break a rule, and values that do not.  JSON Schema takes 1.0 for an integer, the reader
-# of YAML does not, so there is no such number here.
+# Values that break a rule, and values that do not.  JSON Schema takes 1.0 for an integer, the
+# reader does not, so there is no such number here.
 VALUES = st.one_of(
     st.none(),
     st.booleans(),

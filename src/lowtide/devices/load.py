@@ -104,8 +104,8 @@ def parse_device(text: str, where: str) -> Device:
             raise InputError(
                 f"{where}: memories[{position}].name: `{memory}` is taken: give each memory its own"
             )
-    pointer = fields.size("pointer_bytes")
-    if pointer not in (2, 4, 8):
+    pointer = fields.get("pointer_bytes")
+    if not isinstance(pointer, int) or pointer not in (2, 4, 8):
         raise fields.wrong("pointer_bytes", "is not 2, 4 or 8")
     return Device(
         name=name,
