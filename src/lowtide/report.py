@@ -219,8 +219,7 @@ class Report:
         stock, after = self.measured.get("latency_stock"), self.measured.get("latency_after")
         if isinstance(stock, float) and isinstance(after, float) and after > 1.1 * stock:
             console.print(
-                f"trade: {100 * (after / stock - 1):.0f} % slower than stock, "
-                f"for the memory above"
+                f"trade: {100 * (after / stock - 1):.0f} % slower than stock, for the memory above"
             )
 
     def _render_rewriting(self, console: Console) -> None:
