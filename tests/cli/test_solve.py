@@ -117,7 +117,6 @@ def test_exit_codes_of_allocate(
         assert answer["offsets"] is None
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_prints_the_best_order(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
