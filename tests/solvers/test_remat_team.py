@@ -80,7 +80,7 @@ def test_answers_in_any_place_and_no_wait_when_one_is_enough(kind: str) -> None:
 
     def done(answer: Answer) -> bool:
         answers.append(answer)
-        return answer.key == 2
+        return {1, 2} <= {each.key for each in answers}
 
     jobs = [
         job(SMALL, 1.0, solve=failing, key=1),
