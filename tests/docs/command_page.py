@@ -56,7 +56,8 @@ def _section(name: str, command: object) -> str:
     rows = [(_code(_metavar(p)), _meaning(p)) for p in arguments]
     rows += [(_spelling(p), _meaning(p)) for p in options]
     if rows:
-        lines += ["| | |", "|---|---|", *(f"| {left} | {right} |" for left, right in rows), ""]
+        lines += ["| option | meaning |", "|---|---|"]
+        lines += [*(f"| {left} | {right} |" for left, right in rows), ""]
     return "\n".join(lines)
 
 
