@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 __all__ = ["ALLOCATORS", "vela_greedy", "vela_hillclimb"]
 
 
+_AGAIN_S = 0.02  # of CPU time, until the limit strikes again
+
+
 class _Place:
     """The tensor of a live range: all that the greedy allocator asks of it is an address."""
 
@@ -184,22 +187,32 @@ def _live_ranges(problem: AllocationProblem, used: Sequence[int]) -> list[LiveRa
 
 @contextmanager
 def _limit(seconds: float | None) -> Generator[None]:
-    """Raise `_LimitReached` in the block after so much CPU time; Vela has no limit of its own."""
+    """Raise `_LimitReached` in the block after so much CPU time; Vela has no limit of its own.
+
+    It is raised again and again until it leaves the block: one that strikes in a destructor, or in
+    a callback of the garbage collector, is swallowed there.
+    """
     if seconds is None:
         yield
         return
     if threading.current_thread() is not threading.main_thread():
         raise InputError("Vela's allocators take a time limit in the main thread only")
+    if seconds <= 0:
+        raise _LimitReached
+    inside = True
 
     def strike(number: int, frame: FrameType | None) -> None:
-        raise _LimitReached
+        if inside:
+            raise _LimitReached
 
     before = signal.signal(signal.SIGPROF, strike)
     try:
-        signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-6))
+        signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN_S)
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_PROF, 0.0)
+            inside = False
     finally:  # even where the signal came after the block
+        inside = False
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
         signal.signal(signal.SIGPROF, before)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import signal
+import sys
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +39,7 @@ from lowtide.solvers.schedule.exact import schedule
 from lowtide.solvers.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -45,6 +50,8 @@ def _every_core(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 VELA = sorted(vela.ALLOCATORS)
+_ALIGNED = (Block("a", 0, 1, 10, alignment=16), Block("b", 0, 1, 10, alignment=16))
+UNREACHABLE = AllocationProblem((*_ALIGNED, Block("c", 0, 1, 10)), capacity=30)  # 36 are needed
 
 
 @st.composite
@@ -99,13 +106,39 @@ def test_vela_climbs_to_a_capacity() -> None:
 
 
 def test_vela_stops_at_the_limit_with_its_best_layout() -> None:
-    blocks = (Block("a", 0, 1, 10, alignment=16), Block("b", 0, 1, 10, alignment=16))
-    problem = AllocationProblem((*blocks, Block("c", 0, 1, 10)), capacity=30)  # 36 are needed
-    solution = vela.vela_hillclimb(problem, time_limit_s=0.3)
-    check(problem, solution)
+    solution = vela.vela_hillclimb(UNREACHABLE, time_limit_s=0.3)
+    check(UNREACHABLE, solution)
     assert (solution.status, solution.height) == (Status.TIME_LIMIT, 36)
     early = vela.vela_hillclimb(cut_rectangle(0, 2000), time_limit_s=0.0)
     assert (early.status, early.offsets, early.height) == (Status.TIME_LIMIT, None, None)
+
+
+def test_a_limit_that_strikes_in_a_collection_strikes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python only reports what a callback of the garbage collector raises."""
+    ranges = vela._live_ranges  # pyright: ignore[reportPrivateUsage]
+
+    def collecting(problem: AllocationProblem, used: Sequence[int]) -> object:
+        gc.collect()
+        return ranges(problem, used)
+
+    def busy(*_: object) -> None:
+        end = time.process_time() + 0.2
+        while time.process_time() < end:
+            pass
+
+    ignored: list[object] = []
+    monkeypatch.setattr(vela, "_live_ranges", collecting)
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    gc.callbacks.append(busy)
+    try:
+        solution = vela.vela_hillclimb(UNREACHABLE, time_limit_s=0.05)
+    finally:
+        gc.callbacks.remove(busy)
+    assert ignored
+    assert solution.status is Status.TIME_LIMIT
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
 
 
 def test_what_vela_cannot_place_is_said() -> None:
