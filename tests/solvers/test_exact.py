@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import _thread
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +12,7 @@ from lowtide.solvers.schedule.exact import ExactOptions, native_problem, schedul
 from lowtide.solvers.schedule.orders import ORDERS
 from lowtide.solvers.schedule.problem import Buffer, InPlace, ScheduleProblem
 from lowtide.solvers.schedule.reference import min_cut_bound, schedule_reference
+from tests.solvers.interruption import interrupt_after
 from tests.solvers.oracles import best_by_enumeration, best_by_ideals, least_transients
 from tests.solvers.strategies import exact_options, relabelled, schedule_problems
 
@@ -198,15 +197,7 @@ def test_progress_is_called_and_its_errors_pass() -> None:
 
 
 def test_an_interrupt_keeps_the_best_order() -> None:
-    timers: list[threading.Timer] = []
-
-    def progress(peak: int | None, bound: int) -> None:
-        del peak, bound
-        if not timers:
-            timers.append(threading.Timer(0.2, _thread.interrupt_main))
-            timers[0].start()
-
-    solution = schedule(HARD, time_limit_s=None, progress=progress)
+    solution = schedule(HARD, time_limit_s=None, progress=interrupt_after(0.2))
     check(HARD, solution)
     assert solution.status == "time_limit"
 

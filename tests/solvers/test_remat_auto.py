@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from random import Random
-from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +22,7 @@ from lowtide.solvers.remat.reference import solve_reference, transients
 from lowtide.solvers.remat.registry import get_solver
 from lowtide.solvers.remat.solution import CostBound
 from lowtide.solvers.status import Status
+from tests.solvers.interruption import interrupt_after
 from tests.solvers.remat_repeats import repeat_problems
 from tests.solvers.remat_strategies import remat_problems, training_problem
 
@@ -186,13 +185,12 @@ def test_an_executor_that_is_shut_down_is_noted() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interruption_gives_the_best_so_far(threads: int) -> None:
     problem = training_problem(60, Random(2))
-    timers: list[Timer] = []
+    interrupt = interrupt_after(0.3)
 
     def progress(cost: int | float | None, bound: int | float) -> None:
         del bound
-        if cost is not None and not timers:
-            timers.append(Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]))
-            timers[0].start()
+        if cost is not None:
+            interrupt()
 
     before = signal.getsignal(signal.SIGINT)
     options = AutoOptions(threads=threads)

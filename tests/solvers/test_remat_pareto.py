@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from random import Random
-from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +21,7 @@ from lowtide.solvers.remat.pareto import ParetoOptions, pareto
 from lowtide.solvers.remat.problem import OrderScope, RematProblem
 from lowtide.solvers.remat.reference import solve_reference, transients
 from lowtide.solvers.status import Status
+from tests.solvers.interruption import interrupt_after
 from tests.solvers.remat_repeats import repeat_problems
 from tests.solvers.remat_strategies import remat_problems, training_problem
 
@@ -159,13 +157,11 @@ def test_executors(kind: str) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_interruption_gives_what_is_known(threads: int) -> None:
     problem = training_problem(60, Random(2))
-    timers: list[Timer] = []
+    interrupt = interrupt_after(0.5)
 
     def progress(done: int, total: int) -> None:
         assert 0 <= done < total
-        if not timers:
-            timers.append(Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]))
-            timers[0].start()
+        interrupt()
 
     options = ParetoOptions(threads=threads)
     front = pareto(problem, points=5, time_limit_s=20.0, progress=progress, options=options)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import _thread
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +12,7 @@ from lowtide.solvers.schedule.exact import schedule
 from lowtide.solvers.schedule.problem import Buffer, ScheduleProblem
 from lowtide.solvers.schedule.registry import available, get_scheduler
 from lowtide.solvers.schedule.serenity import SerenityOptions, serenity, serenity_reference
+from tests.solvers.interruption import interrupt_after
 from tests.solvers.oracles import best_by_ideals
 from tests.solvers.strategies import schedule_problems
 
@@ -110,15 +109,7 @@ def test_a_time_limit_and_an_interrupt_keep_the_best_order() -> None:
     assert solution.status == "time_limit"
     assert solution.peak_bytes == peak_of(WIDE, start)
     assert solution.method == "start 0"
-    timers: list[threading.Timer] = []
-
-    def progress(peak: int | None, bound: int) -> None:
-        del peak, bound
-        if not timers:
-            timers.append(threading.Timer(0.1, _thread.interrupt_main))
-            timers[0].start()
-
-    solution = serenity(WIDE, progress=progress, options=hopeless)
+    solution = serenity(WIDE, progress=interrupt_after(0.1), options=hopeless)
     assert solution.status == "time_limit"
     assert solution.method == "kahn"
 
