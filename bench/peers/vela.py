@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ALLOCATORS", "vela_greedy", "vela_hillclimb"]
 
-
 _AGAIN_S = 0.02  # of CPU time, until the limit strikes again
 
 
@@ -199,11 +198,9 @@ def _limit(seconds: float | None) -> Generator[None]:
         raise InputError("Vela's allocators take a time limit in the main thread only")
     if seconds <= 0:
         raise _LimitReached
-    inside = True
 
     def strike(number: int, frame: FrameType | None) -> None:
-        if inside:
-            raise _LimitReached
+        raise _LimitReached
 
     before = signal.signal(signal.SIGPROF, strike)
     try:
@@ -211,8 +208,7 @@ def _limit(seconds: float | None) -> Generator[None]:
         try:
             yield
         finally:
-            inside = False
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
     finally:  # even where the signal came after the block
-        inside = False
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         signal.signal(signal.SIGPROF, before)
