@@ -261,14 +261,12 @@ def apply(
 ) -> None:
     """Apply a saved plan to the model that it was made for, and verify it again."""
     from lowtide import optimizer
-    from lowtide.outputs import refuse
 
-    made = optimizer.load_plan(plan)
-    destination = _output(path, output, made.target)
-    refuse({"the plan": plan}, {"-o": destination}, folders={"-o"})
+    target = None if output is not None else optimizer.load_plan(plan).target
+    destination = _output(path, output, target)
     with show() as progress:
         result = optimizer.apply(
-            made,
+            plan,
             path,
             output=destination,
             verify=verify,
